@@ -91,7 +91,7 @@ impl Authority {
             .collect()
     }
 
-    fn roots(&self) -> RootCertStore {
+    pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_file(self.file("ca.pem")).unwrap())

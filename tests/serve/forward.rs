@@ -44,7 +44,7 @@ const REFUSED: &[(&str, i32, &str)] = &[
     (
         "--forward --docker tcp://192.0.2.1:2375",
         2,
-        "cannot forward requests to `tcp://192.0.2.1:2375`; accepted are unix:///PATH",
+        "a connection to the Docker Engine at `tcp://192.0.2.1:2375` needs TLS",
     ),
     (
         "--forward --docker unix://ENGINE --listen tcp://127.0.0.1:0",

@@ -10,6 +10,7 @@ mod authority;
 mod connections;
 mod containers;
 mod daemon;
+mod docker_tls;
 mod embedded;
 mod filters;
 mod forward;

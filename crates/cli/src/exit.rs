@@ -207,12 +207,12 @@ impl CommandError {
                 DaemonError::Config(_)
                 | DaemonError::UnknownPolicy(_)
                 | DaemonError::Connect(ConnectError::BadAddress(_))
-                | DaemonError::Docker(DockerError::BadAddress(_)),
+                | DaemonError::Docker(DockerError::BadAddress(_) | DockerError::Unencrypted(_)),
             )
             | Self::Protection(_)
             | Self::Collector { .. }
             | Self::Connect(ConnectError::BadAddress(_))
-            | Self::Docker(DockerError::BadAddress(_))
+            | Self::Docker(DockerError::BadAddress(_) | DockerError::Unencrypted(_))
             | Self::NotWithHost(_)
             | Self::OnlyOnceWithHost
             | Self::NothingForwarded

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::{env, fs, io};
 
 use reclaim_engine::{
-    ContainerdConfig, DockerContainers, DockerError, Engine, RegisteredContainers, UnlistedDocker,
-    read_registry_hosts, read_sandbox_images,
+    ContainerdConfig, DockerAddress, DockerContainers, DockerError, Engine, RegisteredContainers,
+    UnlistedDocker, read_registry_hosts, read_sandbox_images,
 };
 use reclaim_maintenance::{
     ClusterLock, LastUseIndex, LateRoom, Maintenance, Policy, PolicyRun, PolicySet, Registries,
@@ -44,6 +44,8 @@ pub struct HostOptions {
     pub is_remote: bool,
     /// Addresses of Docker Engines whose containers keep their images.
     pub docker: Vec<String>,
+    /// A directory with certificates for connections to them over TCP.
+    pub docker_tls: Option<PathBuf>,
     /// Whether to prune Docker's namespaces without a list of containers from a Docker Engine.
     pub trust_leases: bool,
     /// The state directory, instead of the configured one.
@@ -111,7 +113,7 @@ impl Host {
             Patience::Waits => adapt(engine, &state).keeping_holds(),
         };
         let index = Arc::new(LastUseIndex::open(&state)?);
-        let docker = docker(&options.docker)?;
+        let docker = docker(&options.docker, options.docker_tls.as_deref())?;
         let engine = with_docker(adapted, docker.as_ref(), options.trust_leases)
             .with_containers(Arc::clone(&registered) as _)
             .with_last_use(Arc::clone(&index) as _);
@@ -262,11 +264,15 @@ fn registered(state: &Path) -> Result<RegisteredContainers, DaemonError> {
 }
 
 /// Returns the store for the Docker Engines at these addresses, if there are any.
-fn docker(addresses: &[String]) -> Result<Option<Arc<DockerContainers>>, DockerError> {
+fn docker(
+    addresses: &[String],
+    certificates: Option<&Path>,
+) -> Result<Option<Arc<DockerContainers>>, DockerError> {
     if addresses.is_empty() {
         return Ok(None);
     }
-    let addresses = addresses.iter().map(|address| address.parse());
+    let addresses = addresses.iter();
+    let addresses = addresses.map(|address| DockerAddress::new(address, certificates));
     let addresses = addresses.collect::<Result<_, DockerError>>()?;
     Ok(Some(Arc::new(DockerContainers::new(addresses))))
 }

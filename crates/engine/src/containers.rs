@@ -43,6 +43,12 @@ pub trait ContainerStore: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Returns why containers of a namespace are missing in the list although it is complete, if they are.
+    /// Runs on such a namespace refuse.
+    fn unlisted(&self, _namespace: &Namespace) -> Option<String> {
+        None
+    }
+
     /// Returns warnings about the list, for plans and reports.
     fn warnings(&self, _namespace: &Namespace) -> Vec<String> {
         Vec::new()

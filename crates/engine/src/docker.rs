@@ -2,8 +2,10 @@
 
 mod connection;
 mod containers;
+mod tls;
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -13,6 +15,7 @@ use bollard::models::SystemVersion;
 use connection::send;
 pub use connection::{DockerAddress, DockerAnswer, DockerStream};
 pub use containers::DockerContainers;
+pub use tls::DockerTls;
 
 /// The timeout of a call, in seconds. Removing one image collects garbage, and measuring volumes reads
 /// all of them, so both take long.
@@ -33,6 +36,21 @@ pub enum DockerError {
         "`{0}` is not an address of a Docker Engine; accepted are unix:///PATH and tcp://HOST:PORT"
     )]
     BadAddress(String),
+    /// The address is not of this machine, and there are no certificates.
+    #[error(
+        "a connection to the Docker Engine at `{0}` needs TLS, because the address is not a loopback \
+         address; name a directory with ca.pem, cert.pem and key.pem (--docker-tls)"
+    )]
+    Unencrypted(String),
+    /// A certificate or a key cannot be used.
+    #[error("read the certificate or key `{}`", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Nothing accepts connections at the address.
     #[error("connect to the Docker Engine at {address}")]
     Connect {

@@ -239,6 +239,23 @@ impl Engine {
         }
         Ok(containers)
     }
+
+    /// As [`Self::registered`], for a run, which refuses if containers are missing in a list.
+    pub(crate) async fn registered_for_run(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<Vec<Container>, RunError> {
+        let containers = self.registered(namespace).await?;
+        for store in &self.containers {
+            if let Some(why) = store.unlisted(namespace) {
+                return Err(RunError::Containers {
+                    store: store.name().to_owned(),
+                    source: why.into(),
+                });
+            }
+        }
+        Ok(containers)
+    }
 }
 
 /// Subtracts the calls in `before`.

@@ -187,6 +187,7 @@ pub use containers::{
 #[cfg(feature = "docker")]
 pub use docker::{
     DockerAddress, DockerAnswer, DockerContainers, DockerEngine, DockerError, DockerStream,
+    DockerTls,
 };
 pub use engine::LastUseSource;
 pub use kubernetes::ContainerdConfig;

@@ -138,7 +138,7 @@ impl Engine {
         self.note_protection(&mut inventory, request.lift_protection)
             .await;
         let registered = if is_there {
-            self.registered(namespace).await?
+            self.registered_for_run(namespace).await?
         } else {
             Vec::new()
         };
@@ -203,8 +203,12 @@ impl Engine {
 
     /// Returns whether a namespace may have containers that no store lists.
     pub(crate) fn has_unlisted_containers(&self, namespace: &Namespace) -> bool {
-        let mut stores = self.containers.iter();
-        is_dockers(namespace) && !stores.any(|store| store.lists_stopped(namespace))
+        let stores = &self.containers;
+        let is_listed = stores.iter().any(|store| store.lists_stopped(namespace));
+        let is_unlisted = stores
+            .iter()
+            .any(|store| store.unlisted(namespace).is_some());
+        is_unlisted || (is_dockers(namespace) && !is_listed)
     }
 
     /// Reduces the plan to the target of the request, if it has one.

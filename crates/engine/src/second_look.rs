@@ -165,7 +165,7 @@ impl Engine {
         let namespace = &request.namespace;
         let looking = run.patience.retry(|| self.store.observe_users(namespace));
         let mut seen = looking.await?;
-        let registered = self.registered(namespace).await?;
+        let registered = self.registered_for_run(namespace).await?;
         let is_ours = |lease: &_| lease::run(lease).as_ref() == Some(run.id);
         seen.leases.retain(|lease| !is_ours(lease));
         seen.protection = self.protection_of(namespace, request.lift_protection);

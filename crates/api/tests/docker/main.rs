@@ -8,5 +8,6 @@ mod engine;
 mod events;
 mod inspect;
 mod list;
+mod refused;
 mod stage;
 mod usage;

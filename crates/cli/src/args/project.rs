@@ -52,6 +52,13 @@ pub(crate) struct ProjectPruneArgs {
     #[arg(long, env = "DOCKER_HOST", value_name = "ADDRESS")]
     engine: Option<String>,
 
+    /// Use TLS for --engine tcp://…, with ca.pem, cert.pem and key.pem in this directory
+    ///
+    /// Needed for an address that is not a loopback address. [default: `DOCKER_CERT_PATH`, if
+    /// `DOCKER_TLS_VERIFY` is set]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) docker_tls: Option<PathBuf>,
+
     /// Show what would be removed; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

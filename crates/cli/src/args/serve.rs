@@ -115,6 +115,13 @@ pub(crate) struct HostArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) docker: Vec<String>,
 
+    /// Use TLS for --docker tcp://…, with ca.pem, cert.pem and key.pem in this directory
+    ///
+    /// The files that `DOCKER_CERT_PATH` names for Docker. Needed for an address that is not a loopback
+    /// address.
+    #[arg(long, value_name = "DIR", requires = "docker")]
+    docker_tls: Option<PathBuf>,
+
     /// Prune Docker's namespaces without asking a Docker Engine
     ///
     /// Stopped containers are then found by their leases and snapshots.
@@ -134,6 +141,7 @@ impl HostArgs {
             address: globals.named_address().map(ToOwned::to_owned),
             is_remote: globals.remote,
             docker: self.docker.clone(),
+            docker_tls: self.docker_tls.clone(),
             trust_leases: self.trust_leases,
             state: self.state.clone(),
         }
@@ -143,6 +151,7 @@ impl HostArgs {
     pub(crate) fn first_given(&self) -> Option<&'static str> {
         let options = [
             ("--docker", !self.docker.is_empty()),
+            ("--docker-tls", self.docker_tls.is_some()),
             ("--trust-leases", self.trust_leases),
             ("--state", self.state.is_some()),
         ];

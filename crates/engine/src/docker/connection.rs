@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,10 +15,14 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use super::DockerError;
+use super::tls::DockerTls;
 
 /// How long a connection may take.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -27,9 +31,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 128 << 20;
 
 /// A connection to an engine.
-pub type DockerStream = Either<UnixStream, TcpStream>;
+pub type DockerStream = Either<UnixStream, Either<TcpStream, TlsStream<TcpStream>>>;
 
-/// The address of a Docker Engine, in the form of `DOCKER_HOST`.
+/// The address of a Docker Engine, in the form of `DOCKER_HOST`. Over the network it has certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerAddress {
     text: String,
@@ -39,8 +43,11 @@ pub struct DockerAddress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Transport {
     Unix(PathBuf),
-    /// The host and the port.
-    Tcp(String, u16),
+    Tcp {
+        host: String,
+        port: u16,
+        tls: Option<DockerTls>,
+    },
 }
 
 /// The response of an engine to a request, as it came.
@@ -53,11 +60,40 @@ pub struct DockerAnswer {
 }
 
 impl DockerAddress {
+    /// Parses an address. With a directory of [certificates](DockerTls), connections over TCP use TLS.
+    ///
+    /// # Errors
+    ///
+    /// [`DockerError`] if the address has another form, if it is not of this machine and there are no
+    /// certificates, or if they cannot be used.
+    pub fn new(text: &str, certificates: Option<&Path>) -> Result<Self, DockerError> {
+        let transport = match text.split_once("://") {
+            Some(("unix", path)) if !path.is_empty() => Transport::Unix(path.into()),
+            Some(("tcp" | "http", place)) => {
+                let place = host_and_port(place.trim_end_matches('/'));
+                let (host, port) = place.ok_or_else(|| DockerError::BadAddress(text.to_owned()))?;
+                let tls = certificates.map(DockerTls::new).transpose()?;
+                Transport::Tcp { host, port, tls }
+            }
+            _ => return Err(DockerError::BadAddress(text.to_owned())),
+        };
+        let address = Self {
+            text: text.to_owned(),
+            transport,
+        };
+        let is_encrypted = matches!(address.transport, Transport::Tcp { tls: Some(_), .. });
+        if is_encrypted || address.is_local() {
+            Ok(address)
+        } else {
+            Err(DockerError::Unencrypted(text.to_owned()))
+        }
+    }
+
     /// Returns the path of the engine's socket, if it has one.
     pub fn socket(&self) -> Option<&Path> {
         match &self.transport {
             Transport::Unix(path) => Some(path),
-            Transport::Tcp(..) => None,
+            Transport::Tcp { .. } => None,
         }
     }
 
@@ -65,7 +101,7 @@ impl DockerAddress {
     pub fn is_local(&self) -> bool {
         match &self.transport {
             Transport::Unix(_) => true,
-            Transport::Tcp(host, _) => {
+            Transport::Tcp { host, .. } => {
                 let is_loopback = |address: IpAddr| address.is_loopback();
                 host == "localhost" || host.parse().is_ok_and(is_loopback)
             }
@@ -81,10 +117,13 @@ impl DockerAddress {
         let connecting = async {
             Ok(match &self.transport {
                 Transport::Unix(path) => Either::Left(UnixStream::connect(path).await?),
-                Transport::Tcp(host, port) => {
+                Transport::Tcp { host, port, tls } => {
                     let stream = TcpStream::connect((host.as_str(), *port)).await?;
                     stream.set_nodelay(true)?;
-                    Either::Right(stream)
+                    Either::Right(match tls {
+                        Some(tls) => Either::Right(Box::pin(encrypted(stream, host, tls)).await?),
+                        None => Either::Left(stream),
+                    })
                 }
             })
         };
@@ -120,7 +159,7 @@ impl DockerAddress {
                 body: body.to_bytes(),
             })
         };
-        self.within(within, answering).await
+        self.within(within, Box::pin(answering)).await
     }
 
     /// Returns an error if something takes longer than `limit`.
@@ -149,33 +188,25 @@ impl DockerAddress {
     }
 }
 
-impl FromStr for DockerAddress {
-    type Err = DockerError;
-
-    fn from_str(text: &str) -> Result<Self, DockerError> {
-        let transport = match text.split_once("://") {
-            Some(("unix", path)) if !path.is_empty() => Some(Transport::Unix(path.into())),
-            Some(("tcp" | "http", place)) => host_and_port(place.trim_end_matches('/')),
-            _ => None,
-        };
-        match transport {
-            Some(transport) => Ok(Self {
-                text: text.to_owned(),
-                transport,
-            }),
-            None => Err(DockerError::BadAddress(text.to_owned())),
-        }
-    }
+async fn encrypted(
+    stream: TcpStream,
+    host: &str,
+    tls: &DockerTls,
+) -> io::Result<TlsStream<TcpStream>> {
+    let config = tls.config().map_err(io::Error::other)?;
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    let connector = TlsConnector::from(Arc::new(config));
+    connector.connect(name, stream).await
 }
 
-fn host_and_port(place: &str) -> Option<Transport> {
+fn host_and_port(place: &str) -> Option<(String, u16)> {
     let (host, port) = place.rsplit_once(':')?;
     let host = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
     let port = port.parse().ok().filter(|_| !host.is_empty())?;
-    Some(Transport::Tcp(host.to_owned(), port))
+    Some((host.to_owned(), port))
 }
 
 impl fmt::Display for DockerAddress {
@@ -209,21 +240,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_addresses_on_this_machine_from_others() {
-        for (text, is_local) in [
-            ("unix:///run/docker.sock", true),
-            ("tcp://127.0.0.1:2375", true),
-            ("http://127.1.2.3:2375/", true),
-            ("tcp://[::1]:2375", true),
-            ("tcp://localhost:2375", true),
-            ("tcp://10.0.0.1:2375", false),
-            ("tcp://0.0.0.0:2375", false),
-            ("tcp://localhost.example.com:2375", false),
-            ("tcp://[2001:db8::1]:2375", false),
+    fn accepts_other_machines_only_with_certificates() {
+        for text in [
+            "unix:///run/docker.sock",
+            "tcp://127.0.0.1:2375",
+            "http://127.1.2.3:2375/",
+            "tcp://[::1]:2375",
+            "tcp://localhost:2375",
         ] {
-            let address: DockerAddress = text.parse().unwrap();
-            assert_eq!(address.is_local(), is_local, "{text}");
+            let address = DockerAddress::new(text, None).unwrap();
+            assert!(address.is_local(), "{text}");
             assert_eq!(address.to_string(), text);
+        }
+        for text in [
+            "tcp://10.0.0.1:2375",
+            "tcp://0.0.0.0:2375",
+            "http://docker.example:2376",
+            "tcp://localhost.example.com:2375",
+            "tcp://[2001:db8::1]:2375",
+        ] {
+            let error = DockerAddress::new(text, None).unwrap_err();
+            assert!(matches!(error, DockerError::Unencrypted(_)), "{error}");
+            assert!(error.to_string().contains(text), "{error}");
+            let directory = tempfile::tempdir().unwrap();
+            let error = DockerAddress::new(text, Some(directory.path())).unwrap_err();
+            assert!(error.to_string().contains("ca.pem"), "{error}");
         }
         for text in [
             "",
@@ -236,7 +277,7 @@ mod tests {
             "ssh://localhost:22",
             "npipe:////./pipe/docker_engine",
         ] {
-            let error = text.parse::<DockerAddress>().unwrap_err().to_string();
+            let error = DockerAddress::new(text, None).unwrap_err().to_string();
             assert!(error.contains(&format!("`{text}`")), "{error}");
             assert!(error.contains("unix:///PATH"), "{error}");
         }

@@ -3,8 +3,13 @@
 //! containerd has a record of a Docker container only while it runs. Only the engine lists created and
 //! stopped ones.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use async_trait::async_trait;
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, MountPoint};
+use bollard::models::{
+    ContainerSummary, ContainerSummaryStateEnum, ContainerdInfoNamespaces, MountPoint,
+};
 use bollard::query_parameters::ListContainersOptions;
 use jiff::Timestamp;
 use reclaim_model::{Container, ContainerSource, ContainerState, Namespace};
@@ -15,13 +20,33 @@ use crate::unlisted::NoDockerEngine;
 
 /// The containers of Docker Engines. It must have all engines on the host.
 ///
-/// It connects to the engines for each list, so they may restart. While an engine does not answer, the
-/// namespace of its images is unknown, and all runs refuse. Runs on a namespace of Docker's that no
-/// engine uses refuse, too.
+/// It connects to the engines for each list, so they may restart. While an engine does not answer within
+/// a minute, the namespace of its images is unknown, and all runs refuse. Runs on a namespace of Docker's
+/// that no engine uses refuse, too, and so do runs on the one of an engine's plugins, because an engine
+/// does not list what its plugins use.
 #[derive(Debug)]
 pub struct DockerContainers {
     addresses: Vec<DockerAddress>,
     name: String,
+    /// Which namespaces the engines had at the last list.
+    reported: Mutex<Reported>,
+}
+
+/// The namespaces of engines, as they report them.
+#[derive(Debug, Default)]
+struct Reported {
+    containers: BTreeSet<String>,
+    plugins: BTreeSet<String>,
+    /// Whether an engine does not report its own, so that any may be.
+    is_silent: bool,
+}
+
+impl Reported {
+    fn add(&mut self, namespaces: &ContainerdInfoNamespaces) {
+        self.is_silent |= namespaces.containers.is_none();
+        self.containers.extend(namespaces.containers.clone());
+        self.plugins.extend(namespaces.plugins.clone());
+    }
 }
 
 impl DockerContainers {
@@ -29,7 +54,11 @@ impl DockerContainers {
     pub fn new(addresses: Vec<DockerAddress>) -> Self {
         let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let name = format!("containers of the Docker Engine at {}", names.join(", "));
-        Self { addresses, name }
+        Self {
+            addresses,
+            name,
+            reported: Mutex::default(),
+        }
     }
 
     /// Returns the addresses of the engines.
@@ -45,22 +74,25 @@ impl DockerContainers {
     pub async fn engines(&self, namespace: &Namespace) -> Result<Vec<DockerEngine>, DockerError> {
         let mut engines = Vec::new();
         for address in &self.addresses {
-            let connecting = engine_of(address, namespace);
-            engines.extend(address.within(LIST_TIME, connecting).await?);
+            let connecting = async {
+                let engine = DockerEngine::connect(address).await?;
+                let is_its = is_its(&engine.namespaces().await?, namespace);
+                Ok(is_its.then_some(engine))
+            };
+            engines.extend(address.within(LIST_TIME, Box::pin(connecting)).await?);
         }
         Ok(engines)
     }
+
+    fn reported(&self) -> MutexGuard<'_, Reported> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Connects to an engine; `None` if it keeps its images in another namespace.
-async fn engine_of(
-    address: &DockerAddress,
-    namespace: &Namespace,
-) -> Result<Option<DockerEngine>, DockerError> {
-    let engine = DockerEngine::connect(address).await?;
-    let configured = engine.namespace().await?;
-    let is_its = configured.is_none_or(|configured| configured == namespace.as_str());
-    Ok(is_its.then_some(engine))
+/// Whether an engine keeps its images in a namespace. One that does not report where may do so in any.
+fn is_its(namespaces: &ContainerdInfoNamespaces, namespace: &Namespace) -> bool {
+    let containers = namespaces.containers.as_deref();
+    containers.is_none_or(|containers| containers == namespace.as_str())
 }
 
 #[async_trait]
@@ -69,8 +101,21 @@ impl ContainerStore for DockerContainers {
         &self.name
     }
 
-    fn lists_stopped(&self, _namespace: &Namespace) -> bool {
-        true
+    fn lists_stopped(&self, namespace: &Namespace) -> bool {
+        let reported = self.reported();
+        reported.is_silent || reported.containers.contains(namespace.as_str())
+    }
+
+    fn unlisted(&self, namespace: &Namespace) -> Option<String> {
+        let reported = self.reported();
+        let name = namespace.as_str();
+        let is_of_plugins = reported.plugins.contains(name) && !reported.containers.contains(name);
+        is_of_plugins.then(|| {
+            format!(
+                "namespace `{namespace}` is that of the engine's plugins, and the engine does not list \
+                 what they use"
+            )
+        })
     }
 
     async fn containers(
@@ -78,20 +123,25 @@ impl ContainerStore for DockerContainers {
         namespace: &Namespace,
     ) -> Result<Vec<Container>, ContainerStoreError> {
         let mut containers = Vec::new();
+        let mut reported = Reported::default();
         let mut is_configured = false;
         for address in &self.addresses {
             let listing = async {
-                let engine = engine_of(address, namespace).await?;
-                Ok(match engine {
-                    Some(engine) => Some(engine.containers().await?),
-                    None => None,
-                })
+                let engine = DockerEngine::connect(address).await?;
+                let namespaces = engine.namespaces().await?;
+                let listed = if is_its(&namespaces, namespace) {
+                    Some(engine.containers().await?)
+                } else {
+                    None
+                };
+                Ok((namespaces, listed))
             };
-            if let Some(listed) = address.within(LIST_TIME, listing).await? {
-                is_configured = true;
-                containers.extend(listed);
-            }
+            let (namespaces, listed) = address.within(LIST_TIME, Box::pin(listing)).await?;
+            reported.add(&namespaces);
+            is_configured |= listed.is_some();
+            containers.extend(listed.into_iter().flatten());
         }
+        *self.reported() = reported;
         if !is_configured {
             NoDockerEngine::check(namespace)?;
         }
@@ -113,9 +163,13 @@ impl DockerEngine {
         Ok(listed.into_iter().map(container))
     }
 
-    /// Returns the containerd namespace of the engine's images; `None` before API 1.46, which does not
-    /// report it.
-    async fn namespace(&self) -> Result<Option<String>, DockerError> {
+    /// Returns the containerd namespaces of the engine's containers, where its images are, too, and of
+    /// its plugins. Before API 1.46 an engine reports neither.
+    ///
+    /// # Errors
+    ///
+    /// [`DockerError::Call`]
+    pub async fn namespaces(&self) -> Result<ContainerdInfoNamespaces, DockerError> {
         let info = self
             .docker
             .info()
@@ -124,9 +178,16 @@ impl DockerEngine {
                 operation: "read the namespace of the images",
                 source,
             })?;
-        let namespaces = info.containerd.and_then(|it| it.namespaces);
-        let namespace = namespaces.and_then(|it| it.containers);
-        Ok(namespace.filter(|it| !it.is_empty()))
+        let namespaces = info.containerd.and_then(|containerd| containerd.namespaces);
+        let ContainerdInfoNamespaces {
+            containers,
+            plugins,
+        } = namespaces.unwrap_or_default();
+        let named = |name: Option<String>| name.filter(|name| !name.is_empty());
+        Ok(ContainerdInfoNamespaces {
+            containers: named(containers),
+            plugins: named(plugins),
+        })
     }
 }
 

@@ -17,7 +17,7 @@ pub struct EngineAddress(DockerAddress);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "cannot forward requests to `{0}`; accepted are unix:///PATH, and tcp://HOST:PORT with a loopback \
-     address, because images, credentials and output would cross the network unencrypted"
+     address, because a client of the Docker Engine is root where it runs"
 )]
 pub struct EngineAddressError(String);
 
@@ -55,15 +55,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_only_addresses_on_this_machine() {
-        let address = |text: &str| EngineAddress::try_from(text.parse::<DockerAddress>().unwrap());
+    fn accepts_addresses_on_this_machine() {
         for text in ["unix:///run/docker.sock", "tcp://127.0.0.1:2375"] {
-            assert_eq!(address(text).unwrap().to_string(), text);
-        }
-        for text in ["tcp://10.0.0.1:2375", "tcp://0.0.0.0:2375"] {
-            let error = address(text).unwrap_err().to_string();
-            assert!(error.contains(&format!("`{text}`")), "{error}");
-            assert!(error.contains("unix:///PATH"), "{error}");
+            let address = DockerAddress::new(text, None).unwrap();
+            let address = EngineAddress::try_from(address).unwrap();
+            assert_eq!(address.to_string(), text);
         }
     }
 }

@@ -8,7 +8,7 @@ mod streams;
 use super::*;
 
 fn engine_at(address: &str) -> EngineAddress {
-    let address: reclaim_engine::DockerAddress = address.parse().unwrap();
+    let address = reclaim_engine::DockerAddress::new(address, None).unwrap();
     address.try_into().unwrap()
 }
 

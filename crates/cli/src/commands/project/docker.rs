@@ -25,7 +25,7 @@ const AT_ONCE: usize = 8;
 /// The label that Compose gives to every container.
 const CONFIG_LABEL: &str = "com.docker.compose.config-hash";
 
-/// The namespace of a Docker Engine's images.
+/// The namespace of a Docker Engine's images, if the engine does not report it.
 const NAMESPACE: &str = "moby";
 
 /// Removes the images of a project, or lists them in a dry run, in the order of their names. Those
@@ -43,6 +43,8 @@ pub(super) async fn prune(
     mode: Mode,
 ) -> Result<Vec<Named>, DockerError> {
     let docker = engine.client();
+    let namespace = engine.namespaces().await?.containers;
+    let namespace = namespace.as_deref().unwrap_or(NAMESPACE);
     let mut request = request.clone();
     if request.from_containers {
         let services = services_of_containers(docker, &request).await?;
@@ -57,7 +59,10 @@ pub(super) async fn prune(
     let removals = chosen.into_iter().map(async |chosen| {
         let Chosen { image, services } = chosen;
         let protected = match protection {
-            Some(protection) => check(docker, &image, protection, is_lifted).await,
+            Some(protection) => {
+                let key = key(docker, &image, protection, namespace).await;
+                key.and_then(|key| check(&image, key, is_lifted))
+            }
             None => Ok(()),
         };
         let outcome = match (protected, mode) {
@@ -152,22 +157,10 @@ async fn existing(docker: &Docker, project: &Project) -> BTreeMap<String, Existe
         .await
 }
 
-/// Refuses to remove an image that is protected, or that the engine does not show. If the protection
-/// is lifted, only warns.
-async fn check(
-    docker: &Docker,
-    image: &str,
-    protection: &Protection,
-    is_lifted: bool,
-) -> Result<(), NotRemoved> {
-    let seen = match docker.inspect_image(image).await {
-        Ok(seen) => seen,
-        Err(ApiError::DockerResponseServerError {
-            status_code: 404, ..
-        }) => return Err(NotRemoved::NoSuchImage(image.to_owned())),
-        Err(error) => return Err(NotRemoved::Failed(chain(&error))),
-    };
-    let Some(key) = key(image, seen, protection) else {
+/// Refuses to remove an image that a key of the configuration protects. If the protection is lifted, only
+/// warns.
+fn check(image: &str, key: Option<String>, is_lifted: bool) -> Result<(), NotRemoved> {
+    let Some(key) = key else {
         return Ok(());
     };
     let rule = Holder::new(HolderKind::Rule, key);
@@ -182,8 +175,32 @@ async fn check(
     }))
 }
 
-/// Returns the key of the configuration that protects an image.
-fn key(image: &str, seen: ImageInspect, protection: &Protection) -> Option<String> {
+/// Returns the key of the configuration that protects an image, if one does.
+///
+/// # Errors
+///
+/// If the engine does not show the image.
+async fn key(
+    docker: &Docker,
+    image: &str,
+    protection: &Protection,
+    namespace: &str,
+) -> Result<Option<String>, NotRemoved> {
+    match docker.inspect_image(image).await {
+        Ok(seen) => Ok(key_of(image, seen, protection, namespace)),
+        Err(ApiError::DockerResponseServerError {
+            status_code: 404, ..
+        }) => Err(NotRemoved::NoSuchImage(image.to_owned())),
+        Err(error) => Err(NotRemoved::Failed(chain(&error))),
+    }
+}
+
+fn key_of(
+    image: &str,
+    seen: ImageInspect,
+    protection: &Protection,
+    namespace: &str,
+) -> Option<String> {
     let full = Reference::parse_normalized(image);
     let full = full.map_or_else(|_| image.to_owned(), |reference| reference.to_string());
     let labels = seen.config.and_then(|config| config.labels);
@@ -191,8 +208,8 @@ fn key(image: &str, seen: ImageInspect, protection: &Protection) -> Option<Strin
         return Some(key);
     }
     let mut namespaces = protection.namespaces.iter();
-    if namespaces.any(|namespace| namespace.as_str() == NAMESPACE) {
-        return Some(format!("protect.namespaces {NAMESPACE}"));
+    if namespaces.any(|protected| protected.as_str() == namespace) {
+        return Some(format!("protect.namespaces {namespace}"));
     }
     let digests = seen.repo_digests.into_iter().flatten();
     let digests = digests.filter_map(|digest| Some(digest.rsplit_once('@')?.1.to_owned()));

@@ -1,8 +1,9 @@
 //! `reclaim project prune`.
 
+use std::path::Path;
 use std::time::Duration;
 
-use reclaim_engine::DockerEngine;
+use reclaim_engine::{DockerAddress, DockerEngine, DockerError};
 use reclaim_model::{
     Mode, Named, NotRemoved, ProjectImageMode, ProjectImages, ProjectName, PruneRequest, Report,
     form,
@@ -60,7 +61,7 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
             let config = backend::configuration(globals)?;
             let protection = config.map(|config| config.protection);
             let is_lifted = args.how.lift_protection;
-            let engine = DockerEngine::connect(&address.parse()?).await?;
+            let engine = connect(address, args.docker_tls.as_deref()).await?;
             let result = PruneResult {
                 project,
                 rmi,
@@ -78,6 +79,18 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
         output::messages(&text::report::notes(report, globals.truncation()));
     }
     Ok(stopped.unwrap_or_else(|| exit(&result)))
+}
+
+/// Connects to a Docker Engine, with the certificates of the option, or of the variables as Docker has
+/// them.
+async fn connect(address: &str, certificates: Option<&Path>) -> Result<DockerEngine, DockerError> {
+    let environment = super::environment();
+    let verifies = environment.get("DOCKER_TLS_VERIFY");
+    let verifies = verifies.is_some_and(|value| !value.is_empty());
+    let variable = environment.get("DOCKER_CERT_PATH").filter(|_| verifies);
+    let certificates = certificates.or(variable.map(Path::new));
+    let address = DockerAddress::new(address, certificates)?;
+    DockerEngine::connect(&address).await
 }
 
 async fn on_containerd(
