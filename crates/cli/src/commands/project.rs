@@ -101,7 +101,8 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
 
 /// Trusts this user and, under `sudo`, the user who called it, as `git` does.
 fn trusted() -> Trusted {
-    let of_sudo = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let environment = environment();
+    let of_sudo = |name: &str| environment.get(name)?.parse::<u32>().ok();
     let (user, group) = (geteuid(), getegid());
     let sudo = |name| user.is_root().then(|| of_sudo(name)).flatten();
     Trusted {
