@@ -272,7 +272,7 @@ async fn a_reloaded_list_applies_to_open_connections() {
     assert_eq!(client.get("/info").await.0, 200);
     for (list, status) in [
         ("read = ['CN:other']", 403),
-        ("read = ['group:nobody-has-this']", 403),
+        ("read = ['group:no-such-group']", 403),
         ("prune = ['CN:reader']", 200),
     ] {
         fs::write(&file, format!("[access]\n{list}\n")).unwrap();

@@ -278,11 +278,11 @@ mod tests {
             assert!(error.starts_with(&format!("`{text}` names no")), "{error}");
         }
         let unknown = AccessLists {
-            entries: vec![("group:nobody-has-this".parse().unwrap(), Role::Read)],
+            entries: vec![("group:no-such-group".parse().unwrap(), Role::Read)],
         };
         let error = reclaim_model::chain(&unknown.resolved().unwrap_err());
         assert!(
-            error.contains("access.read") && error.contains("`nobody-has-this`"),
+            error.contains("access.read") && error.contains("`no-such-group`"),
             "{error}"
         );
     }
@@ -384,7 +384,7 @@ mod tests {
             entries: vec![(text.parse().unwrap(), Role::Read)],
         };
         let access = Access::new(list("CN:a")).unwrap();
-        assert!(access.replace(list("group:nobody-has-this")).is_err());
+        assert!(access.replace(list("group:no-such-group")).is_err());
         assert_eq!(access.rules().of_certificate(None), Rights::NONE);
         access.replace(AccessLists::default()).unwrap();
         assert_eq!(access.rules().of_certificate(None), Rights::UNLISTED);

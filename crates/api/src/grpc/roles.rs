@@ -11,7 +11,7 @@ use crate::service::ServiceError;
 
 /// The methods and the roles that they need; `None` if everyone may call it. A test compares the list
 /// with the proto files. A method that is not on it is refused.
-pub(crate) const ROLES: [(&str, Option<Role>); 25] = [
+pub(crate) const ROLES: [(&str, Option<Role>); 24] = [
     ("/reclaim.v1.PruneService/Plan", Some(Role::Read)),
     ("/reclaim.v1.PruneService/Prune", Some(Role::Prune)),
     ("/reclaim.v1.PruneService/PruneProject", Some(Role::Prune)),
@@ -43,7 +43,6 @@ pub(crate) const ROLES: [(&str, Option<Role>); 25] = [
         Some(Role::Read),
     ),
     ("/grpc.health.v1.Health/Check", None),
-    ("/grpc.health.v1.Health/List", None),
     ("/grpc.health.v1.Health/Watch", None),
     (
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

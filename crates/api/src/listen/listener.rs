@@ -45,7 +45,7 @@ impl Listener {
         }
     }
 
-    /// Refuses every request that changes something, whoever sends it, and forwards none.
+    /// Refuses every request that changes something, also from root, and never forwards one.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.is_read_only = true;

@@ -36,10 +36,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
 
-    /// Listen here, too, and refuse every request that changes something, whoever sends it
+    /// Listen here, too, and refuse every request that changes something
     ///
-    /// `unix:///PATH` or `tcp://IP:PORT` (mutual TLS); repeatable. Nothing is forwarded from there. Of the
-    /// sockets of `fd://`, those with `FileDescriptorName=read-only` are read-only.
+    /// `unix:///PATH` or `tcp://IP:PORT` (mutual TLS); repeatable. Root is limited as well, and
+    /// nothing is forwarded. Of the sockets of `fd://`, those with
+    /// `FileDescriptorName=read-only` are read-only.
     #[arg(long, value_name = "ADDRESS", value_parser = read_only_address)]
     pub(crate) read_only_listen: Vec<Address>,
 
@@ -197,7 +198,7 @@ fn read_only_address(text: &str) -> Result<Address, String> {
         Address::Systemd => Err("systemd's sockets are read-only if they have \
              FileDescriptorName=read-only; pass them by --listen fd://"
             .to_owned()),
-        address => Ok(address),
+        address @ (Address::Unix(_) | Address::Tcp(_)) => Ok(address),
     }
 }
 
