@@ -67,7 +67,8 @@ async fn reads_are_answered_like_a_docker_engine() {
     }
     assert!(unexpected.is_empty(), "{}", describe(&unexpected));
     for (at, known) in KNOWN.iter().enumerate() {
-        assert!(seen.contains(&at), "no such difference: {known:?}");
+        let occurs = seen.contains(&at) || !known.always;
+        assert!(occurs, "no such difference: {known:?}");
         assert!(known.is_described(), "not in docs/docker-api.md: {known:?}");
     }
     println!("{n_compared} requests, {} known differences", KNOWN.len());
