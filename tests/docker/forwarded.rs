@@ -2,6 +2,7 @@
 //! forwards to one.
 
 pub(crate) mod normal;
+mod own_tests;
 pub(crate) mod script;
 
 use std::path::PathBuf;

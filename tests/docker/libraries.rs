@@ -13,7 +13,7 @@ use crate::command::PATIENCE;
 use crate::side::Side;
 
 /// The variable with the directory of docker-py and its dependencies.
-const DOCKER_PY: &str = "RECLAIM_TEST_DOCKER_PY";
+pub(crate) const DOCKER_PY: &str = "RECLAIM_TEST_DOCKER_PY";
 
 const SCRIPT: &str = include_str!("libraries/calls.py");
 

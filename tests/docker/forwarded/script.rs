@@ -19,7 +19,7 @@ const COMPOSE: &str = "RECLAIM_TEST_COMPOSE";
 
 /// The programs of the base image.
 const PROGRAMS: &[&str] = &[
-    "cat", "echo", "head", "sh", "sleep", "stty", "true", "tty", "wc",
+    "cat", "echo", "head", "sh", "sleep", "stty", "touch", "true", "tty", "wc",
 ];
 
 const DOCKERFILE: &str =
