@@ -6,7 +6,7 @@ use crate::json_difference::Difference;
 const PAGE: &str = include_str!("../../../docs/docker-api.md");
 
 /// A difference that occurs in some request.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     /// The case in the table of [`PAGE`].
     case: &'static str,
