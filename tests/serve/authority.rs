@@ -41,11 +41,11 @@ impl Authority {
 
     /// Signs a certificate, and returns the files of it and its key.
     pub(crate) fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
-        self.sign_params(name, params())
+        self.sign_params(name, &params())
     }
 
     /// Signs a certificate with these parameters, and returns the files of it and its key.
-    pub(crate) fn sign_params(&self, name: &str, params: CertificateParams) -> (PathBuf, PathBuf) {
+    pub(crate) fn sign_params(&self, name: &str, params: &CertificateParams) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let files = (

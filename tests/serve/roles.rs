@@ -26,7 +26,7 @@ use crate::daemon::{Daemon, ask_on};
 use crate::host::fill;
 use crate::rig::Rig;
 
-/// The status of PERMISSION_DENIED in gRPC.
+/// The status of `PERMISSION_DENIED` in gRPC.
 const DENIED: &str = "7";
 
 /// A user whose only group in the system's database is of the same number.
@@ -145,7 +145,7 @@ impl Stage {
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
         params.subject_alt_names = alternative;
-        self.authority.sign_params(name, params)
+        self.authority.sign_params(name, &params)
     }
 
     async fn over_tls(&self, certificate: &(PathBuf, PathBuf)) -> Client {

@@ -44,7 +44,7 @@ async fn a_certificate_that_is_revoked_while_the_daemon_runs_is_refused() {
     let numbered = |name: &str, serial: u64| {
         let mut params = params();
         params.serial_number = Some(SerialNumber::from(serial));
-        authority.sign_params(name, params)
+        authority.sign_params(name, &params)
     };
     let (server, stays, leaves) = (
         authority.sign("server"),

@@ -17,8 +17,6 @@ pub(super) struct Known {
     /// The beginnings of both values.
     theirs: &'static str,
     mine: &'static str,
-    /// Whether it occurs in each run: then it is an error if it does not.
-    pub(super) always: bool,
 }
 
 impl Known {
@@ -50,21 +48,10 @@ const fn known(
         path,
         theirs,
         mine,
-        always: true,
-    }
-}
-
-/// Marks a difference that depends on random IDs.
-const fn sometimes(known: Known) -> Known {
-    Known {
-        always: false,
-        ..known
     }
 }
 
 const ANY: [&str; 2] = ["", ""];
-/// What only Docker returns.
-const THEIRS: [&str; 2] = ["", "absent"];
 
 const CONFIG: &str = "`Container`, `ContainerConfig` of an image up to 1.44";
 const DIGESTS: &str = "`RepoDigests` in the list";
@@ -72,7 +59,6 @@ const LABELS: &str = "`Labels` in the list, if an image has none";
 const COUNTS: &str = "`Containers` of an image in `/system/df` and `/images/json`";
 const SHARED: &str = "`SharedSize`";
 const NOT_LABELS: &str = "`label!` in the list and an image without the label";
-const OTHERS: &str = "Volumes and build cache in `/system/df`, `BuilderSize` up to 1.41";
 const TYPES: &str = "The error about a value of `platform` of the wrong type";
 const UNTIL: &str = "Errors of `until`";
 const ABSENT: &str = "`GET /images/{name}/json?platform=` of an absent platform";
@@ -80,8 +66,6 @@ const UNREAD_CREATED: &str = "`Created` in the list, if an image cannot be read"
 const UNREAD_SIZE: &str = "`Size` of an inspection, if an image cannot be read";
 const UNREAD_COUNT: &str = "`Containers` in the list, if an image cannot be read";
 const UNREAD_HISTORY: &str = "The history of an image without its configuration";
-const CONTAINERS: &str = "`GET /containers/json`, `/containers/{id}/json`";
-const CONTAINERS_OF_DF: &str = "Sizes, names and commands of containers in `/system/df`";
 
 /// All of them.
 pub(super) const KNOWN: &[Known] = &[
@@ -99,9 +83,6 @@ pub(super) const KNOWN: &[Known] = &[
     known(SHARED, "/system/df", ".Images[].SharedSize", ANY),
     known("`LayersSize`", "/system/df", ".LayersSize", ANY),
     known(NOT_LABELS, "label%21", "[]", ["absent", "{"]),
-    known(OTHERS, "/system/df", ".BuildCache[]", THEIRS),
-    known(OTHERS, "/system/df", ".Volumes[]", THEIRS),
-    known(OTHERS, "/system/df", ".BuilderSize", THEIRS),
     known(TYPES, "platform=", ".message", ANY),
     known(UNTIL, "until", "status", ["500", "400"]),
     known(ABSENT, "/json?platform=", "status", ["404", "200"]),
@@ -124,10 +105,4 @@ pub(super) const KNOWN: &[Known] = &[
         ".message",
         ANY,
     ),
-    // These five end when Reclaim passes on what the engine reports about its own containers.
-    known(CONTAINERS, "/containers/json", "[].", ANY),
-    known(CONTAINERS, "/containers/json", "[]", THEIRS),
-    sometimes(known(CONTAINERS, "/containers/json", "order", ANY)),
-    known(CONTAINERS, "/containers/", ".", ANY),
-    known(CONTAINERS_OF_DF, "/system/df", ".Containers[].", ANY),
 ];
