@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn parses_what_it_prints_and_names_what_it_accepts() {
         for text in [
-            "CN:alice",
+            "CN:operator",
             "DNS:ci.example",
             "URI:spiffe://example/ci",
             "email:a@example",
@@ -267,9 +267,9 @@ mod tests {
         }
         for text in [
             "",
-            "alice",
+            "operator",
             "CN:",
-            "cn:alice",
+            "cn:operator",
             "IP:10.0.0.1",
             "group: a",
             "CN:a\n",
