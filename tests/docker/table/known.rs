@@ -59,6 +59,7 @@ const LABELS: &str = "`Labels` in the list, if an image has none";
 const COUNTS: &str = "`Containers` of an image in `/system/df` and `/images/json`";
 const SHARED: &str = "`SharedSize`";
 const NOT_LABELS: &str = "`label!` in the list and an image without the label";
+const ENV: &str = "`Config.Env` of an inspected container";
 const TYPES: &str = "The error about a value of `platform` of the wrong type";
 const UNTIL: &str = "Errors of `until`";
 const ABSENT: &str = "`GET /images/{name}/json?platform=` of an absent platform";
@@ -83,6 +84,7 @@ pub(super) const KNOWN: &[Known] = &[
     known(SHARED, "/system/df", ".Images[].SharedSize", ANY),
     known("`LayersSize`", "/system/df", ".LayersSize", ANY),
     known(NOT_LABELS, "label%21", "[]", ["absent", "{"]),
+    known(ENV, "/containers/", ".Config.Env[]", ["", "absent"]),
     known(TYPES, "platform=", ".message", ANY),
     known(UNTIL, "until", "status", ["500", "400"]),
     known(ABSENT, "/json?platform=", "status", ["404", "200"]),

@@ -158,7 +158,7 @@ pub(super) async fn inspect(
 ) -> Result<Response, ApiError> {
     let name = text.strip_prefix('/').unwrap_or(text);
     let theirs = match in_engines(api, name, request).await {
-        Ok(Some(container)) if is_exact(&container, name) => return Ok(shown(&container)),
+        Ok(Some(container)) if is_exact(&container, name) => return shown(&container),
         theirs => theirs,
     };
     let known = api.engine().containers(api.namespace()).await?;
@@ -174,7 +174,7 @@ pub(super) async fn inspect(
         Some(_) | None => {}
     }
     if let Some(container) = theirs? {
-        return Ok(shown(&container));
+        return shown(&container);
     }
     Err(match unreadable.first() {
         Some(error) => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error),
@@ -218,8 +218,18 @@ fn is_exact(container: &Bytes, name: &str) -> bool {
     has("Id") || has("Name")
 }
 
-fn shown(container: &Bytes) -> Response {
-    respond::json_text(StatusCode::OK, container.to_vec())
+/// Shows a container as its engine does, without the variables of its environment: they often are
+/// secrets, and not every client of this socket may use the engine.
+fn shown(container: &Bytes) -> Result<Response, ApiError> {
+    let mut details: Value = parsed(container)?;
+    let variables = details.pointer_mut("/Config/Env");
+    match variables.and_then(Value::as_array_mut) {
+        Some(variables) if !variables.is_empty() => {
+            variables.clear();
+            Ok(respond::json(StatusCode::OK, &details))
+        }
+        Some(_) | None => Ok(respond::json_text(StatusCode::OK, container.to_vec())),
+    }
 }
 
 /// Finds a container by its ID, which is the name of one that no Docker Engine lists, or by the beginning

@@ -126,6 +126,8 @@ async fn containers_of_other_engines_are_added() {
 async fn every_listed_container_can_be_inspected() {
     let details =
         json!({"Id": "c0ffee01", "Name": "/web", "Config": {"Env": ["A=1"]}, "Newer": 1.5});
+    // The variables may be secrets.
+    let shown = json!({"Id": "c0ffee01", "Name": "/web", "Config": {"Env": []}, "Newer": 1.5});
     let error = json!({"message": "the engine's own text"});
     let answers = [
         ("/containers/c0ffee01/json", (200, details.clone())),
@@ -145,7 +147,7 @@ async fn every_listed_container_can_be_inspected() {
         double.stage.ask("GET", &path).await
     };
     for name in ["c0ffee01", "web", "%2Fweb"] {
-        assert_eq!(inspect(name).await.done(), details, "{name}");
+        assert_eq!(inspect(name).await.done(), shown, "{name}");
         let asked = name.trim_start_matches("%2F");
         assert_eq!(
             double.last(),
