@@ -317,9 +317,10 @@ async fn a_project_on_a_docker_engine_keeps_what_is_protected() {
     let digest = stage.rig.namespace.images().await.unwrap()[APP].clone();
     for (text, rule) in [
         (format!("digests = ['{digest}']"), "protect.digests"),
+        // The engine reports the namespace of its images.
         (
-            "namespaces = ['moby']".to_owned(),
-            "protect.namespaces moby",
+            "namespaces = ['default']".to_owned(),
+            "protect.namespaces default",
         ),
     ] {
         let kept = prune(&format!("[protect]\n{text}"), &["--dry-run"]).exits(0);
