@@ -19,7 +19,7 @@ pub(crate) const DEFAULT_LISTEN: &str = "unix:///run/reclaim/reclaim.sock";
 pub(crate) struct ServeArgs {
     /// Listen on `unix:///PATH`, `tcp://IP:PORT` (mutual TLS), or `fd://` (systemd)
     ///
-    /// Repeatable. Every client that can connect can remove images, unless [access] of the
+    /// Repeatable. Every client that can connect can remove images, unless `[access]` of the
     /// configuration says otherwise.
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     pub(crate) listen: Vec<Address>,
