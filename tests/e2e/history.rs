@@ -177,6 +177,7 @@ async fn the_next_prune_restores_the_label_that_a_killed_one_removed() {
     // The grace period is long enough to kill the run in it.
     let mut killed = std::process::Command::new(env!("CARGO_BIN_EXE_reclaim"))
         .env_clear()
+        .env("RECLAIM_AUDIT_DIR", "/dev/null")
         .args(["--address", rig.containerd.address()])
         .args(["image", "prune", "-a", "-f", UNPIN, "--grace", "1m"])
         .stdout(std::process::Stdio::null())

@@ -341,6 +341,7 @@ async fn a_project_of_another_user_is_not_taken_from_above() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reclaim"));
         command
             .env_clear()
+            .env("RECLAIM_AUDIT_DIR", "/dev/null")
             .env("CONTAINERD_ADDRESS", rig.containerd.address())
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .current_dir(directory)

@@ -45,6 +45,7 @@ pub(crate) async fn rig_with_six_images() -> (Rig, Vec<BuiltImage>) {
 pub(crate) fn start(rig: &Rig, args: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_reclaim"))
         .env_clear()
+        .env("RECLAIM_AUDIT_DIR", "/dev/null")
         .args(args)
         .env("CONTAINERD_ADDRESS", rig.containerd.address())
         .stdin(Stdio::null())

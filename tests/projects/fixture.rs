@@ -157,6 +157,7 @@ impl Fixture {
     pub(crate) fn prune_with(&self, environment: &[(&str, &str)], args: &[&str]) -> Value {
         let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
             .env_clear()
+            .env("RECLAIM_AUDIT_DIR", "/dev/null")
             .envs(environment.iter().copied())
             .args(["project", "prune", "--format", "json", "--file"])
             .arg(self.file())

@@ -240,6 +240,7 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reclaim"));
         command
             .env_clear()
+            .env("RECLAIM_AUDIT_DIR", "/dev/null")
             .args(["image", "rm", "--grace", "0s", "--namespace", "moby"]);
         command.args(["--address", self.dockerd.containerd().address()]);
         command.args(case.force.then_some("--force"));

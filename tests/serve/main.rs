@@ -6,6 +6,7 @@
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod rig;
 
+mod audit;
 mod authority;
 mod connections;
 mod containers;

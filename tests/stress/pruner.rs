@@ -41,6 +41,7 @@ impl Pruner {
 async fn reclaim(address: &str) -> BTreeSet<(String, String)> {
     let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
         .env_clear()
+        .env("RECLAIM_AUDIT_DIR", "/dev/null")
         .args(["image", "prune", "-a", "-f", "--format", "json"])
         .args(["--allow-empty", "default", "--grace"])
         .arg(format!("{}ms", GRACE.as_millis()))

@@ -21,8 +21,8 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use reclaim_engine::{RunHandle, RunOptions, blocking};
 use reclaim_model::{
-    Answers, EntryPoint, HeldRuns, Mode, Namespace, PinRequest, Pins, PruneRequest, Separator,
-    Versioned,
+    Answers, AuditQuery, EntryPoint, HeldRuns, Mode, Namespace, PinRequest, Pins, PruneRequest,
+    Separator, Versioned,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -72,6 +72,7 @@ fn routes() -> Routes {
         .get("/df", Role::Read, disk_usage)
         .get("/why", Role::Read, why)
         .get("/history", Role::Read, history)
+        .get("/history/all", Role::Read, audit)
         .post("/undo", Role::Admin, undo)
         .post("/release", Role::Admin, release)
         .post("/pins", Role::Admin, pins)
@@ -262,28 +263,37 @@ async fn history(
     answer(HeldRuns { namespace, runs }).await
 }
 
-async fn undo(State(service): State<Arc<Service>>, Received(body): Received) -> Served {
-    let Undo {
-        namespace,
-        run,
-        images,
-        without_credentials,
-    } = read(&body)?;
-    let namespace = service.namespace_or_default(namespace);
-    let undoing = service.undo(namespace, run, images, without_credentials);
-    answer(undoing.await?).await
+async fn audit(State(service): State<Arc<Service>>, Query(query): Query<AuditQuery>) -> Served {
+    answer(service.audit(query).await?).await
 }
 
-async fn release(State(service): State<Arc<Service>>, Received(body): Received) -> Served {
+async fn undo(
+    State(service): State<Arc<Service>>,
+    Sender { caller, .. }: Sender,
+    Received(body): Received,
+) -> Served {
+    let undo: Undo = read(&body)?;
+    answer(service.undo(undo, caller).await?).await
+}
+
+async fn release(
+    State(service): State<Arc<Service>>,
+    Sender { caller, .. }: Sender,
+    Received(body): Received,
+) -> Served {
     let form::Release { namespace, run } = read(&body)?;
     let namespace = service.namespace_or_default(namespace);
-    let run = service.release(namespace, run).await?;
+    let run = service.release(namespace, run, caller).await?;
     answer(form::Released { run }).await
 }
 
-async fn pins(State(service): State<Arc<Service>>, Received(body): Received) -> Served {
+async fn pins(
+    State(service): State<Arc<Service>>,
+    Sender { caller, .. }: Sender,
+    Received(body): Received,
+) -> Served {
     let request: PinRequest = service.read(&body, &[])?;
-    let images = service.pin(request.clone()).await?;
+    let images = service.pin(request.clone(), caller).await?;
     answer(Pins::new(&request, images)).await
 }
 
@@ -313,11 +323,15 @@ async fn policy_history(
     answer(PolicyHistory { runs }).await
 }
 
-async fn run_policies(State(service): State<Arc<Service>>, Received(body): Received) -> Served {
+async fn run_policies(
+    State(service): State<Arc<Service>>,
+    Sender { caller, .. }: Sender,
+    Received(body): Received,
+) -> Served {
     let form::RunPolicies { names, dry_run } = read(&body)?;
     form::limit_names(names.len(), "names")?;
     let mode = if dry_run { Mode::DryRun } else { Mode::Apply };
-    let requested = service.parts.scheduler.run(names, mode).await;
+    let requested = service.parts.scheduler.run(names, mode, caller).await;
     let requested = requested.map_err(ServiceError::from)?;
     let runs = stream::unfold(Some(requested), |requested| async {
         let mut requested = requested?;

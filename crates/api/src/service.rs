@@ -10,15 +10,20 @@ use std::sync::Arc;
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use reclaim_engine::{
-    Engine, Progress, RegisteredContainers, RunError, RunHandle, RunOptions, Undone, no_progress,
+    AuditError, AuditLog, Engine, Progress, RegisteredContainers, RunError, RunHandle, RunOptions,
+    Undone, blocking, no_progress,
 };
 use reclaim_maintenance::{RequestError, SchedulerHandle};
-use reclaim_model::{Namespace, PinOutcome, PinRequest, Plan, PruneRequest, Report, RunId, chain};
+use reclaim_model::{
+    AuditQuery, AuditRecords, Caller, Namespace, PinOutcome, PinRequest, Plan, PruneRequest,
+    Report, RunId, chain,
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Needed, Refusal};
 use crate::caller::Sender;
+use crate::json::Undo;
 use crate::plans::{Kept, Plans};
 
 /// The parts that a [`Service`] works with.
@@ -100,6 +105,9 @@ pub(crate) enum ServiceError {
     /// Its sender may not make it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The records of changes cannot be read.
+    #[error(transparent)]
+    Audit(AuditError),
     /// The task of the request ended without a result.
     #[error("the request ended without a result: {0}")]
     Ended(String),
@@ -149,7 +157,7 @@ impl ServiceError {
             Self::Policy(RequestError::Stopped) => ErrorKind::Unavailable,
             Self::NoPlan(_) => ErrorKind::NotFound,
             Self::Refused(_) => ErrorKind::Denied,
-            Self::Ended(_) => ErrorKind::Other,
+            Self::Audit(_) | Self::Ended(_) => ErrorKind::Other,
         }
     }
 
@@ -161,6 +169,7 @@ impl ServiceError {
             | Self::NoPlan(_)
             | Self::Invalid { .. }
             | Self::Refused(_)
+            | Self::Audit(_)
             | Self::Ended(_) => None,
         }
     }
@@ -206,6 +215,11 @@ impl Service {
         }
     }
 
+    /// Returns the engine for the request of a caller, whom the audit names.
+    fn engine_for(&self, caller: Caller) -> Arc<Engine> {
+        Arc::new(self.parts.engine.called_by(caller))
+    }
+
     /// Refuses filters that mean nothing.
     pub(crate) fn check(&self, request: &PruneRequest) -> Result<(), ServiceError> {
         let checked = self.parts.engine.check(request);
@@ -249,32 +263,48 @@ impl Service {
         &self,
         request: PruneRequest,
         confirmed: Option<Plan>,
-        mut options: RunOptions,
+        options: RunOptions,
         sender: Sender,
     ) -> Result<RunHandle, ServiceError> {
         check_lift(&request, &sender)?;
-        let ServiceParts { engine, cancel, .. } = &self.parts;
-        options.caller = Some(Arc::new(sender.caller));
-        Ok(engine.start(request, confirmed, options, cancel))
+        let engine = self.engine_for(sender.caller);
+        Ok(engine.start(request, confirmed, options, &self.parts.cancel))
     }
 
     /// Pins or unpins images, in a task of its own: of the records of one image all are changed, or
     /// none.
-    pub(crate) async fn pin(&self, request: PinRequest) -> Result<Vec<PinOutcome>, ServiceError> {
-        let engine = Arc::clone(&self.parts.engine);
+    pub(crate) async fn pin(
+        &self,
+        request: PinRequest,
+        caller: Caller,
+    ) -> Result<Vec<PinOutcome>, ServiceError> {
+        let engine = self.engine_for(caller);
         let cancel = self.parts.cancel.clone();
         detached(async move { engine.pin(&request, &cancel).await }).await
     }
 
-    /// Restores what a run removed, in a task of its own. Without `run` it is the latest.
-    pub(crate) async fn undo(
-        &self,
-        namespace: Namespace,
-        run: Option<String>,
-        images: Vec<String>,
-        without_credentials: bool,
-    ) -> Result<Undone, ServiceError> {
-        let engine = Arc::clone(&self.parts.engine);
+    /// Reads the records of changes that a query asks for.
+    pub(crate) async fn audit(&self, query: AuditQuery) -> Result<AuditRecords, ServiceError> {
+        let Some(log) = self.parts.engine.audit() else {
+            return Ok(AuditRecords::default());
+        };
+        let found = blocking(move || AuditLog::find(log.directory(), &query)).await;
+        found.map_err(|error| match error {
+            AuditError::Query(error) => ServiceError::invalid(error.field, error),
+            AuditError::Read { .. } => ServiceError::Audit(error),
+        })
+    }
+
+    /// Restores what a run removed, in a task of its own.
+    pub(crate) async fn undo(&self, undo: Undo, caller: Caller) -> Result<Undone, ServiceError> {
+        let Undo {
+            namespace,
+            run,
+            images,
+            without_credentials,
+        } = undo;
+        let namespace = namespace.unwrap_or_else(|| self.parts.namespace.clone());
+        let engine = self.engine_for(caller);
         let undoing = async move {
             let undoing = engine.undo(&namespace, run.as_deref(), &images, without_credentials);
             undoing.await
@@ -287,8 +317,9 @@ impl Service {
         &self,
         namespace: Namespace,
         run: Option<String>,
+        caller: Caller,
     ) -> Result<RunId, ServiceError> {
-        let engine = Arc::clone(&self.parts.engine);
+        let engine = self.engine_for(caller);
         detached(async move { engine.release(&namespace, run.as_deref()).await }).await
     }
 }

@@ -74,9 +74,14 @@ pub(crate) enum Command {
     /// `image prune --all` would do with it.
     Why(WhyArgs),
 
-    /// List prune runs that can be undone
+    /// List runs that can be undone, or with --all every change and its caller
     ///
-    /// These are runs with an undo window that has not ended, and runs that were cut off.
+    /// Runs that can be undone have an undo window that has not ended, or were cut off.
+    ///
+    /// With --all, --since or --until it lists what each prune, removal, policy run, undo, release and
+    /// pin changed: when, on whose request, and each image with the reason and its bytes. These are the
+    /// records of every namespace, unless --namespace names one. They are in the state directory, which
+    /// only root can read, and in a daemon's.
     History(HistoryArgs),
 
     /// Restore images that a prune with an undo window removed
@@ -209,6 +214,18 @@ pub(crate) struct WhyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
+    /// List every run that changed something, with its caller and its images
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// List the runs that began at this time or later, such as 12h (ago) or 2026-01-02T15:04Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+
+    /// List the runs that began before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

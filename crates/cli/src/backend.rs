@@ -52,7 +52,7 @@ impl Backend {
         }
         // Before anything else: without the file nothing may be removed.
         let config = configuration(globals)?;
-        let backend = Self::connect(globals).await?;
+        let backend = Self::connect_by(globals, config.as_ref()).await?;
         if let (Self::Direct(engine), Some(config)) = (&backend, config) {
             let containerd_config = config.containerd_config(globals.containerd_config());
             engine.protect(config.protection, containerd_config);
@@ -62,12 +62,18 @@ impl Backend {
 
     /// Connects to the daemon of `--host`, or else to containerd.
     pub(crate) async fn connect(globals: &Globals) -> Result<Self, CommandError> {
+        // It only says where changes are recorded: no undo fails because of it.
+        let config = configuration(globals).unwrap_or_default();
+        Self::connect_by(globals, config.as_ref()).await
+    }
+
+    async fn connect_by(globals: &Globals, config: Option<&Config>) -> Result<Self, CommandError> {
         if let Some(host) = globals.host() {
             return Ok(Self::Host(Box::new(HostClient::new(host)?)));
         }
         let engine = reclaim_daemon::connect(globals.address(), globals.remote).await?;
         let engine = globals
-            .identified(engine, None)
+            .audited(&globals.identified(engine, None), config)
             .with_containerd_config(globals.containerd_config());
         let engine = match globals.kubelet_directory() {
             Some(directory) => engine.with_kubelet_directory(directory),
@@ -115,7 +121,8 @@ impl Backend {
                     Confirmed::Direct(plan) => Some(&**plan),
                     Confirmed::Host(_) => None,
                 });
-                Ok(engine.prune(request, plan, controls).await?)
+                // Boxed, because the future of a run is large.
+                Ok(Box::pin(engine.prune(request, plan, controls)).await?)
             }
             Self::Host(client) => {
                 let Controls {

@@ -10,7 +10,7 @@ use reclaim_api::service::ErrorKind;
 use reclaim_compose::ComposeError;
 use reclaim_daemon::DaemonError;
 use reclaim_daemon::config::ConfigError;
-use reclaim_engine::{ConnectError, DockerError, NotFound, RunError};
+use reclaim_engine::{AuditError, ConnectError, DockerError, NotFound, RunError};
 use reclaim_model::{FilterError, NamespaceError, PRUNE_FILTER_KEYS, chain};
 
 use crate::commands::inhibit::code_of_start;
@@ -91,6 +91,8 @@ pub(crate) enum CommandError {
     /// Has the exit status for the signal.
     #[error("stopped waiting; the run continues in the daemon")]
     LeftToDaemon(Exit),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error("start `{program}`")]
@@ -193,6 +195,7 @@ impl CommandError {
             | Self::LeftToDaemon(_)
             | Self::Stopped(_)
             | Self::Start { .. }
+            | Self::Audit(_)
             | Self::Run(_)
             | Self::Output(_)
             | Self::ManPages { .. } => None,
@@ -203,6 +206,7 @@ impl CommandError {
         match self {
             Self::Filter(_)
             | Self::Namespace(_)
+            | Self::Audit(AuditError::Query(_))
             | Self::Daemon(
                 DaemonError::Config(_)
                 | DaemonError::UnknownPolicy(_)
@@ -244,6 +248,7 @@ impl CommandError {
             | Self::Daemon(_)
             | Self::Host(_)
             | Self::Health(_)
+            | Self::Audit(_)
             | Self::Run(_)
             | Self::Output(_)
             | Self::ManPages { .. } => Exit::Failed,

@@ -14,6 +14,8 @@ const OVER_HTTP: &str = "Over HTTP";
 
 const IMAGE_PRUNE: &str = "`reclaim image prune --format json`, `reclaim image rm --format json`";
 
+const AUDIT: &str = "`reclaim history --all --format json`";
+
 const INHIBIT: &str = "`reclaim inhibit --list --format json`";
 
 /// Keys whose objects have names that users chose.
@@ -21,8 +23,21 @@ const CHOSEN_KEYS: &[&str] = &["service_images"];
 
 /// Keys whose values are words that scripts compare.
 const WORDS: &[&str] = &[
-    "action", "fate", "guard", "kind", "of", "outcome", "pinned", "problem", "reason", "role",
-    "trigger", "verdict", "what",
+    "action",
+    "change",
+    "entry_point",
+    "fate",
+    "guard",
+    "kind",
+    "of",
+    "outcome",
+    "pinned",
+    "problem",
+    "reason",
+    "role",
+    "trigger",
+    "verdict",
+    "what",
 ];
 
 /// A section of the manual.
@@ -110,6 +125,11 @@ fn forms() -> Vec<(&'static str, Vec<Value>, &'static [&'static str])> {
             &[],
         ),
         (
+            AUDIT,
+            vec![values::audit_records()],
+            &[IMAGE_PRUNE, OVER_HTTP],
+        ),
+        (
             "`reclaim project prune --format json`",
             vec![values::project_prune()],
             &[IMAGE_PRUNE],
@@ -146,7 +166,7 @@ fn forms() -> Vec<(&'static str, Vec<Value>, &'static [&'static str])> {
                 values::policy_forecasts(),
                 values::policy_history(),
             ],
-            &[IMAGE_PRUNE, "`reclaim df --format json`", INHIBIT],
+            &[IMAGE_PRUNE, "`reclaim df --format json`", INHIBIT, AUDIT],
         ),
         (INHIBIT, vec![values::inhibitors()], &[]),
     ]

@@ -4,6 +4,7 @@
 //! values that depend on each other, and the error has the key or the policy.
 
 mod access;
+mod audit;
 mod events;
 mod file;
 mod fleet;
@@ -19,7 +20,7 @@ use std::{fmt, fs, io};
 
 use http::Uri;
 use reclaim_api::access::AccessLists;
-use reclaim_engine::ContainerdConfig;
+use reclaim_engine::{AuditLimits, ContainerdConfig};
 use reclaim_maintenance::settings::Text;
 use reclaim_maintenance::{Policy, PolicySettings};
 use reclaim_model::{Namespace, Protection};
@@ -55,6 +56,8 @@ pub struct Config {
     pub kubelet_directory: PathBuf,
     /// The state directory.
     pub state: PathBuf,
+    /// How much the audit keeps.
+    pub audit: AuditLimits,
     /// The address of the metrics server, if there is one.
     pub metrics: Option<SocketAddr>,
     /// The receiver of events, if there is one.
@@ -85,6 +88,7 @@ impl Config {
             containerd,
             kubernetes,
             state,
+            audit: audit_section,
             metrics,
             events: events_section,
             access,
@@ -102,6 +106,7 @@ impl Config {
             kubelet_yaml: kubernetes.kubelet_config,
             kubelet_directory: kubernetes.kubelet_directory,
             state: state.directory,
+            audit: audit::limits(audit_section)?,
             metrics: metrics.listen,
             events: events::url(events_section)?,
             access: access.into(),

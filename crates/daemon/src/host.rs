@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::{env, fs, io};
 
 use reclaim_engine::{
-    ContainerdConfig, DockerAddress, DockerContainers, DockerError, Engine, RegisteredContainers,
-    UnlistedDocker, read_registry_hosts, read_sandbox_images,
+    AuditLog, ContainerdConfig, DockerAddress, DockerContainers, DockerError, Engine,
+    RegisteredContainers, UnlistedDocker, read_registry_hosts, read_sandbox_images, this_process,
 };
 use reclaim_maintenance::{
     ClusterLock, LastUseIndex, LateRoom, Maintenance, Policy, PolicyRun, PolicySet, Registries,
     RunHistory, RunRecord,
 };
-use reclaim_model::{PolicyName, chain};
+use reclaim_model::{EntryPoint, PolicyName, chain};
 use reclaim_store::{ConnectError, Containerd};
 use tokio::time::Instant;
 use tracing::warn;
@@ -108,10 +108,15 @@ impl Host {
             connected => connected?,
         };
         let adapted = match patience {
-            Patience::None => adapt(engine, &state),
+            Patience::None => {
+                adapt(engine, &state).called_by(this_process(EntryPoint::CommandLine))
+            }
             // A daemon is there to end them.
-            Patience::Waits => adapt(engine, &state).keeping_holds(),
+            Patience::Waits => adapt(engine, &state)
+                .keeping_holds()
+                .called_by(this_process(EntryPoint::Schedule)),
         };
+        let adapted = adapted.with_audit(AuditLog::new(&state, config.audit));
         let index = Arc::new(LastUseIndex::open(&state)?);
         let docker = docker(&options.docker, options.docker_tls.as_deref())?;
         let engine = with_docker(adapted, docker.as_ref(), options.trust_leases)

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reclaim_model::{Caller, EntryPoint, Peer, PeerProcess};
@@ -42,8 +41,6 @@ pub struct RunOptions {
     pub max_deletes_per_second: Option<u32>,
     /// Whether to wait for another run to end instead of returning [`Busy`](crate::Busy).
     pub wait: bool,
-    /// Who requested the run; `None` stands for the program that embeds the engine.
-    pub caller: Option<Arc<Caller>>,
 }
 
 /// Returns the process itself as a caller at an entry point.
@@ -87,7 +84,6 @@ impl Default for RunOptions {
             undo_window: Duration::ZERO,
             max_deletes_per_second: None,
             wait: false,
-            caller: None,
         }
     }
 }

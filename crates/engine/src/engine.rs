@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reclaim_model::{Container, LastUses, Namespace, Protection, Report, RunId};
+use reclaim_model::{Caller, Container, LastUses, Namespace, Protection, Report, RunId};
 use reclaim_store::{ConnectError, Containerd};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tracing::{Instrument, Span, debug};
 
+use crate::audit::AuditLog;
 use crate::containers::ContainerStore;
 use crate::error::RunError;
 use crate::guard::{PruneGuard, Queue};
@@ -44,6 +45,8 @@ pub struct Engine {
     pub(crate) heartbeat: Heartbeat,
     pub(crate) last_use: Option<Arc<dyn LastUseSource>>,
     pub(crate) keeps_holds: bool,
+    pub(crate) audit: Option<Arc<AuditLog>>,
+    pub(crate) caller: Option<Arc<Caller>>,
 }
 
 /// How many reports wait for a slow receiver.
@@ -69,6 +72,8 @@ impl Engine {
             heartbeat: Heartbeat::default(),
             last_use: None,
             keeps_holds: false,
+            audit: None,
+            caller: None,
         }
     }
 

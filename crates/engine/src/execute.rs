@@ -7,12 +7,14 @@
 //! the records; the run that takes the guard next finds it. The lease outlives the guard, so a run
 //! that sleeps loses nothing. It expires, so it does not keep content forever.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reclaim_model::{
-    Digest, Freed, ImageRecord, Inventory, Mode, Plan, Reclaimed, Report, Unpin, chain,
+    Digest, Freed, ImageRecord, Inventory, Mode, Namespace, Plan, Reclaimed, Report, SnapshotSizes,
+    Unpin, chain,
 };
-use reclaim_plan::{left, rows};
+use reclaim_plan::{image_objects, left, rows};
 use reclaim_store::{LeaseDeletion, NO_LABELS, StoreError};
 use tokio::time::Instant;
 use tracing::{info, info_span, warn};
@@ -74,7 +76,7 @@ impl Engine {
         let Restricted { preview, refused } = restricted;
         let (mut inventory, mut plan) = (preview.inventory, preview.plan);
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
-        log_lifted(run.id, run.options.caller.as_deref(), &plan);
+        log_lifted(run.id, &self.caller(), &plan);
         let watcher = self.store.watch_events(&plan.namespace).ok();
         let restricted = self.restricted_images(&plan, &inventory).await;
         let holding = self.hold(run, &plan, &restricted);
@@ -136,6 +138,7 @@ impl Engine {
                 &[]
             };
             report.rows = rows(&images, &inventory, &report.freed.blobs, released);
+            report.content_bytes = content_bytes(&images, &inventory, &plan.namespace);
             report.refused.sort_by(|a, b| a.name.cmp(&b.name));
             named::settle(&mut report, &plan);
             drop((inventory, plan));
@@ -424,6 +427,23 @@ impl Engine {
 }
 
 /// Runs work on a plan and its report on a blocking thread; see [`lend`].
+/// Returns the bytes of the content of images, by target.
+fn content_bytes(
+    images: &[ImageRecord],
+    inventory: &Inventory,
+    namespace: &Namespace,
+) -> BTreeMap<Digest, u64> {
+    if images.is_empty() {
+        return BTreeMap::new();
+    }
+    let objects = image_objects(inventory, namespace);
+    let sizes = objects.sizes(&SnapshotSizes::default());
+    let targets = images.iter().map(|image| &image.target.digest);
+    let found =
+        targets.filter_map(|target| Some((target.clone(), sizes.get(target)?.content_bytes)));
+    found.collect()
+}
+
 async fn on_both<R: Send + 'static>(
     plan: &mut Plan,
     report: &mut Report,

@@ -103,6 +103,7 @@
 //! `crates/engine/examples/engine.rs` embeds the engine in a small container engine, and
 //! `docs/engines.md` says what an engine has to do.
 
+mod audit;
 mod batch_hold;
 mod cancel;
 mod claim;
@@ -156,6 +157,7 @@ mod unlisted;
 mod unpin;
 
 // The engine and its runs.
+pub use audit::{AuditError, AuditLimits, AuditLog};
 pub use controls::{
     Controls, Progress, ProgressSink, RunOptions, command_name, no_progress, this_process,
 };

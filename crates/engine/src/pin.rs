@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    ImageRecord, Namespace, NotPinned, NotRemoved, OUR_PIN_LABEL, PIN_LABEL, PIN_VALUE, Pin,
-    PinAction, PinOutcome, PinRequest, chain, familiar_name,
+    AuditOutcome, AuditRecord, AuditRequest, ImageChange, ImageRecord, Namespace, NotPinned,
+    NotRemoved, OUR_PIN_LABEL, PIN_LABEL, PIN_VALUE, Pin, PinAction, PinOutcome, PinRequest, chain,
+    familiar_name,
 };
 use reclaim_plan::pin_group;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::audit::{Audited, changed, enter_error};
 use crate::cancel::unless_cancelled;
 use crate::claim::Claimant;
 use crate::engine::Engine;
@@ -24,6 +26,21 @@ use crate::error::RunError;
 use crate::host_guard;
 use crate::preview::new_run;
 use crate::retry::retry;
+
+/// Enters the images whose pin changed.
+fn enter_pins(record: &mut AuditRecord, action: PinAction, outcomes: &[PinOutcome]) {
+    let change = match action {
+        PinAction::Pin => ImageChange::Pinned,
+        PinAction::Unpin | PinAction::UnpinAny => ImageChange::Unpinned,
+    };
+    if outcomes.iter().any(|outcome| outcome.error.is_some()) {
+        record.outcome = AuditOutcome::Partial;
+    }
+    record.set_images(outcomes.iter().flat_map(|outcome| {
+        let names = outcome.changed.iter();
+        names.map(|name| changed(name, outcome.target.as_ref(), change))
+    }));
+}
 
 impl Engine {
     /// Pins or unpins images, one name after the other. If one fails, the others still change.
@@ -41,6 +58,9 @@ impl Engine {
         cancel: &CancellationToken,
     ) -> Result<Vec<PinOutcome>, RunError> {
         let namespace = &request.namespace;
+        let id = new_run();
+        let audited = AuditRequest::Pin(request.clone()).bounded();
+        let audited = self.audited(&id, namespace, audited);
         // Checked before the guard is taken, because its lease would create the namespace.
         let existing = unless_cancelled(cancel, retry(|| self.store.namespaces())).await?;
         if !existing.contains(namespace) {
@@ -50,9 +70,9 @@ impl Engine {
                     existing,
                 });
             }
-            return Ok(self.pin_all(request, Vec::new()).await);
+            return Ok(self.pin_all(request, Vec::new(), &audited).await);
         }
-        let presence = self.presence(new_run(), namespace).await;
+        let presence = self.presence(id, namespace).await;
         let beginning = self.begin(Claimant {
             presence: &presence,
             namespace,
@@ -64,18 +84,27 @@ impl Engine {
         let (_running, _) = beginning.await?;
         let listed = retry(|| self.store.images(namespace)).await;
         let pinned = match listed {
-            Ok((images, _)) => Ok(self.pin_all(request, images).await),
+            Ok((images, _)) => Ok(self.pin_all(request, images, &audited).await),
             Err(error) => Err(error.into()),
         };
+        self.audit_end(audited, |record| match &pinned {
+            Ok(outcomes) => enter_pins(record, request.action, outcomes),
+            Err(error) => enter_error(record, error),
+        })
+        .await;
         host_guard::release(&self.store, namespace, &presence).await?;
         pinned
     }
 
-    async fn pin_all(&self, request: &PinRequest, mut images: Vec<ImageRecord>) -> Vec<PinOutcome> {
-        let now = self.store.now();
+    async fn pin_all(
+        &self,
+        request: &PinRequest,
+        mut images: Vec<ImageRecord>,
+        audited: &Audited,
+    ) -> Vec<PinOutcome> {
         let mut outcomes = Vec::new();
         for name in &request.names {
-            let outcome = self.pin_one(request, name, &mut images, now).await;
+            let outcome = self.pin_one(request, name, &mut images, audited).await;
             outcomes.push(outcome.unwrap_or_else(|error| PinOutcome::failed(name, error)));
         }
         outcomes
@@ -86,7 +115,7 @@ impl Engine {
         request: &PinRequest,
         name: &str,
         images: &mut [ImageRecord],
-        now: Timestamp,
+        audited: &Audited,
     ) -> Result<PinOutcome, NotPinned> {
         let group = pin_group(images, name).map_err(NotPinned::NotFound)?;
         let is_foreign = |index: &&usize| images[**index].pin() == Some(Pin::Others);
@@ -104,10 +133,11 @@ impl Engine {
         };
         for index in group {
             let image = &mut images[index];
-            let labels = labels(image, request.action, now);
+            let labels = labels(image, request.action, self.store.now());
             if labels.is_empty() {
                 outcome.unchanged.push(image.name.clone());
             } else {
+                self.audit_begin(audited).await;
                 *image = self.relabel(&request.namespace, image, &labels).await?;
                 info!(image = %image.name, action = ?request.action, "pin changed");
                 outcome.changed.push(image.name.clone());

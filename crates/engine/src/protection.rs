@@ -6,12 +6,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use reclaim_model::{
-    Caller, EntryPoint, Inventory, Namespace, NamespaceProtection, Plan, PodImages, Protection,
-    RunId,
+    Caller, Inventory, Namespace, NamespaceProtection, Plan, PodImages, Protection, RunId,
 };
 use tracing::warn;
 
-use crate::controls::this_process;
 use crate::engine::Engine;
 use crate::kubernetes::{ContainerdConfig, KUBELET_NAMESPACE};
 
@@ -93,9 +91,8 @@ impl Protectors {
 }
 
 /// Logs who removes protected images.
-pub(crate) fn log_lifted(run: &RunId, caller: Option<&Caller>, plan: &Plan) {
-    let this = this_process(EntryPoint::Embedded);
-    let process = caller.unwrap_or(&this).peer.process.as_ref();
+pub(crate) fn log_lifted(run: &RunId, caller: &Caller, plan: &Plan) {
+    let process = caller.peer.process.as_ref();
     let uid = process.map(|process| process.uid);
     let pid = process.and_then(|process| process.pid);
     for step in &plan.steps {

@@ -14,10 +14,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use reclaim_model::{Mode, Plan, PruneRequest, Report, RunId, Selection, chain};
+use reclaim_model::{AuditRequest, Mode, Plan, PruneRequest, Report, RunId, Selection, chain};
 use tokio::time::Instant;
 use tracing::{Instrument, info_span, warn};
 
+use crate::audit::enter_report;
 use crate::cancel::unless_cancelled;
 use crate::claim::Claimant;
 use crate::confirm::{Restricted, restrict};
@@ -58,12 +59,15 @@ impl Engine {
             cancel,
         } = controls;
         let id = new_run();
+        let requested = Box::new(AuditRequest::of_prune(request));
         let request = &self.resolve(request).map_err(RunError::Filter)?;
+        let audited = self.audited(&id, &request.namespace, *requested);
         // A run that an inhibitor stops cancels itself, and not what else its caller does.
         let cancel_run = &cancel.child_token();
         let run = Run {
             id: &id,
             request,
+            audited: &audited,
             options,
             progress,
             cancel: cancel_run,
@@ -80,6 +84,8 @@ impl Engine {
                 report.policy = Some(images.rule.name.clone());
             }
         }
+        self.audit_end(audited, |record| enter_report(record, &done))
+            .await;
         Ok(self.publish(done?).await)
     }
 
@@ -157,6 +163,7 @@ impl Engine {
         let restricted = restrict(preview, confirmed).await;
         let plan = &restricted.preview.plan;
         if !plan.steps.is_empty() || !plan.unpins.is_empty() {
+            self.audit_begin(run.audited).await;
             return self.execute(run, presence, restricted).await;
         }
         host_guard::release(&self.store, namespace, presence).await?;

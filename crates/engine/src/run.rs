@@ -7,6 +7,7 @@ use reclaim_model::{
 use reclaim_store::EventWatcher;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audited;
 use crate::controls::{ProgressSink, RunOptions};
 use crate::kubernetes::RestrictedImages;
 use crate::measure::Measuring;
@@ -21,6 +22,7 @@ const FINAL_STEPS: SignedDuration = SignedDuration::from_hours(1);
 pub(crate) struct Run<'a> {
     pub(crate) id: &'a RunId,
     pub(crate) request: &'a ResolvedRequest,
+    pub(crate) audited: &'a Audited,
     pub(crate) options: &'a RunOptions,
     pub(crate) progress: &'a ProgressSink<'a>,
     pub(crate) cancel: &'a CancellationToken,
@@ -78,15 +80,23 @@ pub(crate) fn with_steps(plan: &Plan, steps: Vec<Step>) -> Plan {
 mod tests {
     use std::time::Duration;
 
+    use reclaim_fake::Fake;
+    use reclaim_model::AuditRequest;
+    use reclaim_store::Containerd;
+
     use super::*;
     use crate::controls::no_progress;
+    use crate::engine::Engine;
     use crate::fixture::dangling;
     use crate::preview::new_run;
 
-    #[test]
-    fn a_run_stops_before_its_guard_expires() {
+    #[tokio::test]
+    async fn a_run_stops_before_its_guard_expires() {
         let id = new_run();
         let request = dangling();
+        let engine = Engine::new(Containerd::from_channel(Fake::new("2.1.9").channel()));
+        let long = AuditRequest::Long { bytes: 0 };
+        let audited = engine.audited(&id, &request.namespace, long);
         let grace = Duration::from_secs(90);
         let options = RunOptions {
             grace,
@@ -97,6 +107,7 @@ mod tests {
         let run = Run {
             id: &id,
             request: &request,
+            audited: &audited,
             options: &options,
             progress: &no_progress,
             cancel: &cancel,

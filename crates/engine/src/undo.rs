@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_model::{GcRef, ImageRecord, InhibitScope, Namespace, RunId, chain};
+use reclaim_model::{
+    AuditOutcome, AuditRecord, AuditRequest, GcRef, ImageChange, ImageRecord, InhibitScope,
+    Namespace, RunId, chain,
+};
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
+use crate::audit::{changed, enter_error};
 use crate::dependents::{Dependents, in_restore_order};
 use crate::engine::Engine;
 use crate::error::RunError;
@@ -64,30 +68,65 @@ impl Engine {
         names: &[String],
         without_credentials: bool,
     ) -> Result<Undone, RunError> {
-        let presence = self.presence(new_run(), namespace).await;
+        let id = new_run();
+        let request = AuditRequest::Undo {
+            run: run.map(ToOwned::to_owned),
+            images: names.to_vec(),
+            without_credentials,
+        };
+        let audited = self.audited(&id, namespace, request.bounded());
+        let presence = self.presence(id, namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
-        let undone = self
-            .undo_guarded(namespace, run, names, without_credentials)
-            .await;
+        let undoing = async {
+            let hold = self.hold_with(namespace, run, names).await?;
+            self.audit_begin(&audited).await;
+            let undoing = self.undo_guarded(namespace, hold, names, without_credentials);
+            undoing.await
+        };
+        let undone = undoing.await;
+        self.audit_end(audited, |record| match &undone {
+            Ok(undone) => {
+                let is_partial = !undone.taken.is_empty()
+                    || !undone.refused.is_empty()
+                    || !undone.dependent.is_empty();
+                if is_partial {
+                    record.outcome = AuditOutcome::Partial;
+                }
+                let restored = undone.restored.iter();
+                record.set_images(restored.map(|name| changed(name, None, ImageChange::Restored)));
+            }
+            Err(error) => enter_error(record, error),
+        })
+        .await;
         host_guard::release(&self.store, namespace, &presence).await?;
         undone
+    }
+
+    /// Finds the hold of a run, which must have the records of these names.
+    async fn hold_with(
+        &self,
+        namespace: &Namespace,
+        run: Option<&str>,
+        names: &[String],
+    ) -> Result<Hold, RunError> {
+        let hold = self.find_hold(namespace, run).await?;
+        let removed: BTreeSet<&str> = hold.records.iter().map(|it| it.name.as_str()).collect();
+        match names.iter().find(|name| !removed.contains(name.as_str())) {
+            Some(name) => Err(RunError::NotInRun {
+                run: hold.run.clone(),
+                name: name.clone(),
+            }),
+            None => Ok(hold),
+        }
     }
 
     async fn undo_guarded(
         &self,
         namespace: &Namespace,
-        run: Option<&str>,
+        hold: Hold,
         names: &[String],
         without_credentials: bool,
     ) -> Result<Undone, RunError> {
-        let hold = self.find_hold(namespace, run).await?;
-        let removed: BTreeSet<&str> = hold.records.iter().map(|it| it.name.as_str()).collect();
-        if let Some(name) = names.iter().find(|name| !removed.contains(name.as_str())) {
-            return Err(RunError::NotInRun {
-                run: hold.run,
-                name: name.clone(),
-            });
-        }
         let restoring = Restoring {
             store: &self.store,
             namespace,
@@ -193,16 +232,26 @@ impl Engine {
         run: Option<&str>,
     ) -> Result<RunId, RunError> {
         self.check_inhibitors(InhibitScope::All).await?;
-        let presence = self.presence(new_run(), namespace).await;
+        let id = new_run();
+        let run_text = run.map(ToOwned::to_owned);
+        let request = AuditRequest::Release { run: run_text }.bounded();
+        let audited = self.audited(&id, namespace, request);
+        let presence = self.presence(id, namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
         let released = async {
             let hold = self.find_hold(namespace, run).await?;
+            self.audit_begin(&audited).await;
             hold.delete(&self.store, namespace, true).await?;
-            Ok(hold.run)
+            Ok(hold)
         };
         let released = released.await;
+        self.audit_end(audited, |record| match &released {
+            Ok(hold) => enter_released(record, hold),
+            Err(error) => enter_error(record, error),
+        })
+        .await;
         host_guard::release(&self.store, namespace, &presence).await?;
-        released
+        Ok(released?.run)
     }
 
     /// Frees holds, the oldest run first and each with one collection, until `is_enough` returns true
@@ -227,7 +276,13 @@ impl Engine {
                     break;
                 }
                 if !hold.is_abandoned {
+                    let run = Some(hold.run.to_string());
+                    let request = AuditRequest::Release { run };
+                    let audited = self.audited(&new_run(), namespace, request);
+                    self.audit_begin(&audited).await;
                     hold.delete(&self.store, namespace, true).await?;
+                    self.audit_end(audited, |record| enter_released(record, &hold))
+                        .await;
                     released.push(hold.run);
                 }
             }
@@ -279,6 +334,15 @@ fn depends_on(records: &[ImageRecord]) -> BTreeMap<&str, Vec<&str>> {
     images
         .map(|(image, on)| (name(image), on.into_iter().map(name).collect()))
         .collect()
+}
+
+/// Enters the images of a hold that ended.
+fn enter_released(record: &mut AuditRecord, hold: &Hold) {
+    let images = hold.records.iter();
+    record.set_images(images.map(|image| {
+        let digest = Some(&image.target.digest);
+        changed(&image.name, digest, ImageChange::Released)
+    }));
 }
 
 /// Returns the names of the records to restore: all of them if `names` is empty, else those with the names

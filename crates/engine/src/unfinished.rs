@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use reclaim_model::{Namespace, chain};
+use reclaim_model::{AuditRequest, ImageChange, Namespace, chain};
 use reclaim_store::StoreError;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::audit::{changed, enter_error};
 use crate::cancel::unless_cancelled;
 use crate::dependents::in_restore_order;
 use crate::engine::Engine;
@@ -41,9 +42,25 @@ impl Engine {
             } else if hold.is_abandoned {
                 warn!(run = %hold.run, records = hold.records.len(), "restoring an unfinished run");
                 self.warn_of_lost_pull_records(&hold).await;
-                self.restore_hold(namespace, &hold, cancel).await?;
-                self.restore_labels(namespace, &hold.unpins).await?;
-                hold.delete(&self.store, namespace, false).await?;
+                let run = hold.run.clone();
+                let request = AuditRequest::Recover { run };
+                let audited = self.audited(&hold.run, namespace, request);
+                self.audit_begin(&audited).await;
+                let restored = async {
+                    self.restore_hold(namespace, &hold, cancel).await?;
+                    self.restore_labels(namespace, &hold.unpins).await?;
+                    Ok(hold.delete(&self.store, namespace, false).await?)
+                };
+                let restored = restored.await;
+                self.audit_end(audited, |record| match &restored {
+                    Ok(()) => record.set_images(hold.records.iter().map(|image| {
+                        let digest = Some(&image.target.digest);
+                        changed(&image.name, digest, ImageChange::Restored)
+                    })),
+                    Err(error) => enter_error(record, error),
+                })
+                .await;
+                restored?;
             }
         }
         Ok(())

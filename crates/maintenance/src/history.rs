@@ -391,6 +391,7 @@ mod tests {
             version: 1,
             policy: "pressure".to_owned(),
             trigger: Trigger::Schedule,
+            caller: None,
             dry_run: false,
             outcome: PolicyOutcome::Unmet,
             began: moment("2026-01-02T03:04:05.123456789Z"),
@@ -417,6 +418,7 @@ mod tests {
                 estimate_bytes: 55,
                 reclaimed_bytes: 50,
                 held_until: Some(moment("2026-01-02T04:04:05Z")),
+                images: Vec::new(),
             }],
             error: Some("no space".to_owned()),
         };

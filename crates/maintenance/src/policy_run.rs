@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Amount, Filesystem, Mode, Namespace, PolicyName, Report, RunId, UsageByColumn, form,
+    Amount, Caller, Filesystem, Mode, Namespace, PolicyName, Report, RunId, UsageByColumn, form,
 };
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +108,9 @@ pub struct PolicyRun {
     pub policy: PolicyName,
     /// Why it ran.
     pub trigger: Trigger,
+    /// Who wanted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Caller>,
     /// Whether it was a dry run.
     #[serde(rename = "dry_run", with = "form::dry_run")]
     pub mode: Mode,
@@ -197,6 +200,7 @@ impl PolicyRun {
         Self {
             policy,
             trigger,
+            caller: None,
             mode,
             began,
             ended: began,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use reclaim_engine::RunError;
-use reclaim_model::{Mode, PolicyName};
+use reclaim_model::{Caller, Mode, PolicyName};
 use tokio::sync::{mpsc, watch};
 
 use crate::explain::PolicyForecast;
@@ -56,6 +56,8 @@ pub(super) struct RunRequest {
     pub(super) names: Vec<PolicyName>,
     /// [`Mode::DryRun`] to change nothing, whatever the policies say.
     pub(super) mode: Mode,
+    /// Who sent it.
+    pub(super) caller: Caller,
     results: mpsc::UnboundedSender<Result<PolicyRun, RequestError>>,
     is_done: bool,
 }
@@ -79,6 +81,7 @@ impl SchedulerHandle {
         &self,
         names: Vec<PolicyName>,
         mode: Mode,
+        caller: Caller,
     ) -> Result<RequestedRuns, RequestError> {
         // The scheduler checks the names again. Here a wrong one fails without waiting for a run.
         Policy::chosen(&self.set.borrow().policies, &names)?;
@@ -86,6 +89,7 @@ impl SchedulerHandle {
         let request = RunRequest {
             names,
             mode,
+            caller,
             results: sender,
             is_done: false,
         };
@@ -190,6 +194,8 @@ impl Drop for RunRequest {
 
 #[cfg(test)]
 mod tests {
+    use reclaim_model::EntryPoint;
+
     use super::*;
 
     fn request() -> (RunRequest, RequestedRuns) {
@@ -197,6 +203,7 @@ mod tests {
         let request = RunRequest {
             names: Vec::new(),
             mode: Mode::Apply,
+            caller: Caller::new(EntryPoint::Json),
             results: sender,
             is_done: false,
         };

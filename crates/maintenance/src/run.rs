@@ -94,7 +94,13 @@ impl Maintenance {
         cancel: &CancellationToken,
     ) -> PolicyRun {
         let span = info_span!("policy", policy = %policy.name());
-        let mut run = UnderWay::new(self, policy, trigger, cancel);
+        let caller = self.engine.caller().with_policy(policy.name().clone());
+        let maintenance = Self {
+            engine: Arc::new(self.engine.called_by(caller.clone())),
+            ..self.clone()
+        };
+        let mut run = UnderWay::new(&maintenance, policy, trigger, cancel);
+        run.run.caller = Some(caller);
         async {
             if let Err(error) = run.work_under_lock().await {
                 run.fail(&error);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::{RunError, blocking, unless_cancelled};
-use reclaim_model::{Inhibitor, Mode, PolicyName, chain};
+use reclaim_model::{Caller, Inhibitor, Mode, PolicyName, chain};
 use reclaim_store::Filesystems;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -174,8 +174,7 @@ impl Scheduler {
         if self.is_postponed(&policy, pressure, now) {
             return POSTPONED;
         }
-        self.run_one(due.policy, &policy, Trigger::Schedule, cancel)
-            .await;
+        self.run_one(due.policy, &policy, None, cancel).await;
         Duration::ZERO
     }
 
@@ -194,7 +193,9 @@ impl Scheduler {
             if request.mode == Mode::DryRun {
                 policy.mode = Mode::DryRun;
             }
-            let run = self.run_one(place, &policy, Trigger::Demand, cancel).await;
+            let run = self
+                .run_one(place, &policy, Some(&request.caller), cancel)
+                .await;
             request.send(run);
         }
         request.done();
@@ -211,15 +212,24 @@ impl Scheduler {
             .collect())
     }
 
-    /// Runs the policy at `place` with the settings in `policy`, and records the run.
+    /// Runs the policy at `place` with the settings in `policy`, and records the run. Without a
+    /// caller, the schedule wants it.
     async fn run_one(
         &mut self,
         place: usize,
         policy: &Policy,
-        trigger: Trigger,
+        caller: Option<&Caller>,
         cancel: &CancellationToken,
     ) -> PolicyRun {
-        let maintenance = self.set.maintenance.clone();
+        let mut maintenance = self.set.maintenance.clone();
+        let trigger = match caller {
+            Some(caller) => {
+                let engine = maintenance.engine.called_by(caller.clone());
+                maintenance.engine = Arc::new(engine);
+                Trigger::Demand
+            }
+            None => Trigger::Schedule,
+        };
         // Boxed, or it would take its place in the future of the whole loop.
         let run = Box::pin(maintenance.run(policy, trigger, cancel)).await;
         self.observer.ran(&run);

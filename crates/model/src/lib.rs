@@ -4,6 +4,7 @@
 //! here can be built by hand in a test.
 
 mod answer;
+mod audit;
 mod caller;
 mod digest;
 mod disk_usage;
@@ -44,6 +45,10 @@ mod until;
 
 pub use answer::{
     Answer, Answers, HolderPath, ImageVerdict, Outlook, PruneVerdicts, Thing, ThingKind,
+};
+pub use audit::{
+    AuditImage, AuditOutcome, AuditQuery, AuditQueryError, AuditRecord, AuditRecords, AuditRequest,
+    ImageChange,
 };
 pub use caller::{Caller, EntryPoint, Peer, PeerCertificate, PeerProcess};
 pub use digest::{Digest, DigestError};

@@ -1,5 +1,6 @@
 //! The report of a run: what it removed, kept, refused and freed, and what failed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -83,6 +84,10 @@ pub struct Report {
     /// equal reports; the history and metrics have it.
     #[serde(skip)]
     pub took: Duration,
+    /// The bytes of the content of removed images, by target. Other images may share it. Not in JSON:
+    /// the audit has it.
+    #[serde(skip)]
+    pub content_bytes: BTreeMap<Digest, u64>,
     /// How long containerd's collection took; `None` without one. Not in JSON either.
     #[serde(skip)]
     pub collection: Option<Duration>,
@@ -116,6 +121,7 @@ impl Report {
             unfinished: None,
             policy: None,
             took: Duration::ZERO,
+            content_bytes: BTreeMap::new(),
             collection: None,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
-use reclaim_engine::{RunError, RunOptions};
+use reclaim_engine::RunError;
 use reclaim_model::{Failed, PruneRequest, Report, Row};
 use serde::Serialize;
 
@@ -59,12 +59,9 @@ impl From<&Row> for DeletedRow {
 pub(super) async fn prune(api: &DockerApi, request: &ApiRequest) -> Result<Response, ApiError> {
     let filters = request.query.filters()?;
     let DockerOptions { run, cancel, .. } = &api.shared.options;
-    let options = RunOptions {
-        caller: Some(Arc::new(request.caller.clone())),
-        ..run.clone()
-    };
+    let engine = Arc::new(api.engine().called_by(request.caller.clone()));
     let request = PruneRequest::new(api.namespace().clone(), filters).may_lack_namespace(true);
-    let run = api.engine().start(request, None, options, cancel);
+    let run = engine.start(request, None, run.clone(), cancel);
     match run.await {
         // As in Docker, a running prune is reported before a wrong filter.
         Err(RunError::Filter(_)) if api.engine().is_running() => Err(ApiError::busy()),

@@ -116,9 +116,9 @@ async fn remove_batch(
     // In Docker a removal does not fail because a prune is running.
     let run_options = RunOptions {
         wait: true,
-        caller: Some(Arc::new(caller)),
         ..options.run.clone()
     };
+    let engine = Arc::new(engine.called_by(caller));
     let run = engine.start(request, None, run_options, &options.cancel);
     let report = run.await.map_err(ApiError::from);
     for (index, answer) in answers.into_iter().enumerate() {

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::error::{invalid, status};
 use super::proto;
+use super::prune::sender;
 use crate::service::Service;
 
 /// How many names a request may have: more than anybody has policies.
@@ -39,12 +40,13 @@ impl proto::maintenance_service_server::MaintenanceService for Maintenance {
         &self,
         request: Request<proto::RunPoliciesRequest>,
     ) -> Result<Response<Runs>, Status> {
+        let caller = sender(&request).caller;
         let proto::RunPoliciesRequest {
             names: texts,
             dry_run,
         } = request.into_inner();
         let mode = if dry_run { Mode::DryRun } else { Mode::Apply };
-        let started = self.scheduler.run(names(&texts)?, mode).await;
+        let started = self.scheduler.run(names(&texts)?, mode, caller).await;
         let runs = futures::stream::try_unfold(started.map_err(failed)?, |mut started| async {
             let run = started.next().await.map_err(failed)?;
             let answer = run.map(|run| proto::RunPoliciesResponse {

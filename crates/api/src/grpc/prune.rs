@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use reclaim_engine::{Progress, RunHandle, RunOptions, blocking, no_progress};
-use reclaim_model::{EntryPoint, Namespace, PinAction, PinRequest, PruneRequest, Separator};
+use reclaim_model::{
+    AuditQuery, Caller, EntryPoint, Namespace, PinAction, PinRequest, PruneRequest, Separator,
+};
 use tonic::{Request, Response, Status};
 
 use super::error::{invalid, status};
 use super::proto;
 use super::wire::{WireError, moment, namespace_or, options};
 use crate::caller::Sender;
+use crate::json::Undo;
 use crate::service::{Planned, RunEvent, Service, events};
 use proto::progress::Phase;
 use proto::prune_response::Event;
@@ -62,8 +65,12 @@ impl Prune {
         namespace_or(&self.service.parts.namespace, text).map_err(refused)
     }
 
-    async fn change_pins(&self, request: PinRequest) -> Result<Vec<proto::PinOutcome>, Status> {
-        let outcomes = self.service.pin(request).await;
+    async fn change_pins(
+        &self,
+        request: PinRequest,
+        caller: Caller,
+    ) -> Result<Vec<proto::PinOutcome>, Status> {
+        let outcomes = self.service.pin(request, caller).await;
         let outcomes = outcomes.map_err(|error| status(&error))?;
         Ok(outcomes.iter().map(Into::into).collect())
     }
@@ -229,10 +236,33 @@ impl proto::prune_service_server::PruneService for Prune {
         }))
     }
 
+    async fn audit(
+        &self,
+        request: Request<proto::AuditRequest>,
+    ) -> Result<Response<proto::AuditResponse>, Status> {
+        let proto::AuditRequest {
+            namespace,
+            since,
+            until,
+        } = request.into_inner();
+        let is_everywhere = namespace.is_empty();
+        let namespace = self.namespace(&namespace)?;
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        let query = AuditQuery {
+            namespace: (!is_everywhere).then_some(namespace),
+            since: given(since),
+            until: given(until),
+        };
+        let found = self.service.audit(query).await;
+        let found = found.map_err(|error| status(&error))?;
+        Ok(Response::new(blocking(move || (&found).into()).await))
+    }
+
     async fn undo(
         &self,
         request: Request<proto::UndoRequest>,
     ) -> Result<Response<proto::UndoResponse>, Status> {
+        let caller = sender(&request).caller;
         let proto::UndoRequest {
             namespace,
             run,
@@ -240,11 +270,14 @@ impl proto::prune_service_server::PruneService for Prune {
             without_credentials,
         } = request.into_inner();
         let namespace = self.namespace(&namespace)?;
-        let run = Some(run).filter(|run| !run.is_empty());
-        let undoing = self
-            .service
-            .undo(namespace, run, images, without_credentials);
-        let undone = undoing.await.map_err(|error| status(&error))?;
+        let undo = Undo {
+            namespace: Some(namespace),
+            run: Some(run).filter(|run| !run.is_empty()),
+            images,
+            without_credentials,
+        };
+        let undone = self.service.undo(undo, caller).await;
+        let undone = undone.map_err(|error| status(&error))?;
         Ok(Response::new(proto::UndoResponse {
             restored: undone.restored,
             taken: undone.taken,
@@ -257,10 +290,11 @@ impl proto::prune_service_server::PruneService for Prune {
         &self,
         request: Request<proto::ReleaseRequest>,
     ) -> Result<Response<proto::ReleaseResponse>, Status> {
+        let caller = sender(&request).caller;
         let proto::ReleaseRequest { namespace, run } = request.into_inner();
         let namespace = self.namespace(&namespace)?;
         let run = Some(run).filter(|run| !run.is_empty());
-        let run = self.service.release(namespace, run).await;
+        let run = self.service.release(namespace, run, caller).await;
         let run = run.map_err(|error| status(&error))?;
         Ok(Response::new(proto::ReleaseResponse {
             run: run.to_string(),
@@ -271,19 +305,21 @@ impl proto::prune_service_server::PruneService for Prune {
         &self,
         request: Request<proto::PinRequest>,
     ) -> Result<Response<proto::PinResponse>, Status> {
+        let caller = sender(&request).caller;
         let proto::PinRequest {
             namespace,
             images,
             may_lack_namespace,
             wait,
         } = request.into_inner();
-        let outcomes = self.change_pins(PinRequest {
+        let request = PinRequest {
             namespace: self.namespace(&namespace)?,
             action: PinAction::Pin,
             names: images,
             may_lack_namespace,
             wait,
-        });
+        };
+        let outcomes = self.change_pins(request, caller);
         let outcomes = outcomes.await?;
         Ok(Response::new(proto::PinResponse { outcomes }))
     }
@@ -292,6 +328,7 @@ impl proto::prune_service_server::PruneService for Prune {
         &self,
         request: Request<proto::UnpinRequest>,
     ) -> Result<Response<proto::UnpinResponse>, Status> {
+        let caller = sender(&request).caller;
         let proto::UnpinRequest {
             namespace,
             images,
@@ -299,7 +336,7 @@ impl proto::prune_service_server::PruneService for Prune {
             force,
             wait,
         } = request.into_inner();
-        let outcomes = self.change_pins(PinRequest {
+        let request = PinRequest {
             namespace: self.namespace(&namespace)?,
             action: if force {
                 PinAction::UnpinAny
@@ -309,14 +346,15 @@ impl proto::prune_service_server::PruneService for Prune {
             names: images,
             may_lack_namespace,
             wait,
-        });
+        };
+        let outcomes = self.change_pins(request, caller);
         let outcomes = outcomes.await?;
         Ok(Response::new(proto::UnpinResponse { outcomes }))
     }
 }
 
 /// Returns who sent a request.
-fn sender<T>(request: &Request<T>) -> Sender {
+pub(super) fn sender<T>(request: &Request<T>) -> Sender {
     let headers = request.metadata().as_ref();
     Sender::of(EntryPoint::Grpc, request.extensions(), headers)
 }

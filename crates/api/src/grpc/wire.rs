@@ -2,6 +2,7 @@
 //!
 //! A message of a client may mean nothing here, and is refused by the name of its field.
 
+mod audit;
 mod container;
 mod enums;
 mod listed;

@@ -12,8 +12,9 @@ use hyper_util::rt::TokioIo;
 use reclaim_engine::{ProgressSink, RunOptions, Undone};
 use reclaim_maintenance::{PolicyForecast, PolicyRun, RunRecord};
 use reclaim_model::{
-    Answers, DiskUsage, HeldRuns, ImageList, Mode, Namespace, PinRequest, Pins, PolicyName,
-    ProjectList, PruneRequest, Report, Separator, UsageByColumn, VERSION, Versioned,
+    Answers, AuditQuery, AuditRecords, DiskUsage, HeldRuns, ImageList, Mode, Namespace, PinRequest,
+    Pins, PolicyName, ProjectList, PruneRequest, Report, Separator, UsageByColumn, VERSION,
+    Versioned,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -229,6 +230,31 @@ impl HostClient {
     pub async fn history(&self, namespace: &Namespace) -> Result<HeldRuns, HostError> {
         let query = query([("namespace", namespace.as_str())]);
         self.get(&format!("/history?{query}")).await
+    }
+
+    /// Returns the records of changes that a query asks for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::plan`].
+    pub async fn audit(&self, asked: &AuditQuery) -> Result<AuditRecords, HostError> {
+        let AuditQuery {
+            namespace,
+            since,
+            until,
+        } = asked;
+        let parts = [
+            ("namespace", namespace.as_ref().map(Namespace::as_str)),
+            ("since", since.as_deref()),
+            ("until", until.as_deref()),
+        ];
+        let mut query = Serializer::new(String::new());
+        for (key, value) in parts {
+            if let Some(value) = value {
+                query.append_pair(key, value);
+            }
+        }
+        self.get(&format!("/history/all?{}", query.finish())).await
     }
 
     /// Restores what a run removed.

@@ -93,7 +93,6 @@ impl Options {
                 }
             },
             wait: self.wait,
-            caller: None,
         })
     }
 }

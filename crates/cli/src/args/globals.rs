@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use reclaim_daemon::DEFAULT_ADDRESS;
-use reclaim_daemon::config::{ConfigSource, DEFAULT_KUBELET, DEFAULT_STATE};
-use reclaim_engine::{ContainerdConfig, Engine};
-use reclaim_model::Namespace;
+use reclaim_daemon::config::{Config, ConfigSource, DEFAULT_KUBELET, DEFAULT_STATE};
+use reclaim_engine::{AuditLog, ContainerdConfig, Engine, this_process};
+use reclaim_model::{EntryPoint, Namespace};
 use tracing_subscriber::EnvFilter;
 
 use crate::text::Truncation;
@@ -124,6 +124,16 @@ pub(crate) struct Globals {
         hide = true
     )]
     lock_dir: Option<PathBuf>,
+
+    /// Directory in which commands without a daemon record what they change, for tests
+    #[arg(
+        long,
+        global = true,
+        env = "RECLAIM_AUDIT_DIR",
+        value_name = "DIR",
+        hide = true
+    )]
+    audit_dir: Option<PathBuf>,
 
     /// Seconds to wait for containerd at the end of a run if it is away, for tests
     #[arg(
@@ -264,6 +274,24 @@ impl Globals {
             Some((machine, boot)) => engine.with_machine(machine, boot),
             None => engine,
         }
+    }
+
+    /// Returns the directory with the records of changes, of a command without a daemon.
+    pub(crate) fn audit_directory<'a>(&'a self, config: Option<&'a Config>) -> &'a Path {
+        let configured = config.map(|config| config.state.as_path());
+        let named = self.audit_dir.as_deref();
+        named.or(configured).unwrap_or(Path::new(DEFAULT_STATE))
+    }
+
+    /// Records what a command without a daemon changes, if the state directory exists.
+    pub(crate) fn audited(&self, engine: &Engine, config: Option<&Config>) -> Engine {
+        let engine = engine.called_by(this_process(EntryPoint::CommandLine));
+        let directory = self.audit_directory(config);
+        if !directory.is_dir() {
+            return engine;
+        }
+        let limits = config.map(|config| config.audit).unwrap_or_default();
+        engine.with_audit(AuditLog::new(directory, limits))
     }
 
     /// Returns the address of the daemon to use. An empty variable counts as unset.

@@ -1,12 +1,10 @@
 //! Options of a prune run: undo window, grace period and pace.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use reclaim_daemon::config::duration_within;
-use reclaim_engine::{RunOptions, this_process};
-use reclaim_model::EntryPoint;
+use reclaim_engine::RunOptions;
 
 /// Options of a command that runs a prune.
 #[derive(Debug, Args)]
@@ -33,7 +31,6 @@ impl HowArgs {
     pub(crate) fn options(&self) -> RunOptions {
         RunOptions {
             wait: self.wait,
-            caller: Some(Arc::new(this_process(EntryPoint::CommandLine))),
             ..self.pace.options()
         }
     }

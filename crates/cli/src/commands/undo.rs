@@ -1,5 +1,10 @@
-//! Commands about prune runs that can be undone: `reclaim history`, `reclaim undo` and
+//! Commands about earlier runs: `reclaim history`, `reclaim undo` and
 //! `reclaim release`.
+
+use reclaim_api::json::HostClient;
+use reclaim_daemon::{DaemonError, config};
+use reclaim_engine::AuditLog;
+use reclaim_model::AuditQuery;
 
 use crate::args::{Format, Globals, HistoryArgs, ReleaseArgs, UndoArgs};
 use crate::backend::Backend;
@@ -7,11 +12,42 @@ use crate::exit::{CommandError, Exit};
 use crate::{output, text};
 
 pub(crate) async fn history(globals: &Globals, args: &HistoryArgs) -> Result<Exit, CommandError> {
+    if args.all || args.since.is_some() || args.until.is_some() {
+        return audit(globals, args).await;
+    }
     let (namespace, _) = globals.namespace()?;
     let held = Backend::connect(globals).await?.history(&namespace).await?;
     match args.format {
         Format::Json => output::json(&held)?,
         Format::Table => output::data(&text::history(&held.runs))?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Lists the records of changes: the daemon's, or those of the state directory.
+async fn audit(globals: &Globals, args: &HistoryArgs) -> Result<Exit, CommandError> {
+    let query = AuditQuery {
+        namespace: globals.explicit_namespace()?,
+        since: args.since.clone(),
+        until: args.until.clone(),
+    };
+    let found = if let Some(address) = globals.host() {
+        HostClient::new(address)?.audit(&query).await?
+    } else {
+        let config = config::read(&globals.config()).map_err(DaemonError::from)?;
+        AuditLog::find(globals.audit_directory(Some(&config)), &query)?
+    };
+    match args.format {
+        Format::Json => output::json(&found)?,
+        Format::Table => {
+            output::data(&text::audit::records(&found.records, globals.truncation()))?;
+        }
+    }
+    if found.unreadable > 0 {
+        let number = found.unreadable;
+        output::message(format!(
+            "warning: lines of audit.jsonl that cannot be read: {number}"
+        ));
     }
     Ok(Exit::Done)
 }

@@ -1,6 +1,8 @@
 //! A value of each form, with every field set. Structs are written out, so that a new field does
 //! not compile until it is set here.
 
+mod audit;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -23,6 +25,10 @@ use reclaim_model::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use audit::caller;
+
+pub(super) use audit::audit_records;
 
 use crate::commands::inhibit::Inhibitors;
 use crate::commands::project::prune::PruneResult;
@@ -360,6 +366,7 @@ fn whole_report() -> Report {
         unfinished: Some(text()),
         policy: Some("p".parse().unwrap()),
         took: Duration::from_millis(1),
+        content_bytes: [(digest(), 1)].into(),
         collection: Some(Duration::from_millis(1)),
     }
 }
@@ -559,6 +566,7 @@ pub(super) fn policy_runs() -> Value {
     let runs = runs.map(|(outcome, trigger)| PolicyRun {
         policy: "p".parse().unwrap(),
         trigger,
+        caller: Some(caller()),
         mode: Mode::Apply,
         began: Timestamp::UNIX_EPOCH,
         ended: Timestamp::UNIX_EPOCH,
@@ -630,6 +638,7 @@ pub(super) fn policy_history() -> Value {
             version: 1,
             policy: text(),
             trigger: Trigger::Demand,
+            caller: Some(caller()),
             dry_run: true,
             outcome: PolicyOutcome::Done,
             began: Timestamp::UNIX_EPOCH,
@@ -656,6 +665,7 @@ pub(super) fn policy_history() -> Value {
                 estimate_bytes: 1,
                 reclaimed_bytes: 1,
                 held_until: Some(Timestamp::UNIX_EPOCH),
+                images: whole_report().removed,
             }],
             error: Some(text()),
         }],

@@ -13,6 +13,7 @@ use serde::de::value::{Error, MapDeserializer};
 use serde::{Deserialize, Serialize};
 
 use super::access::AccessSection;
+use super::audit::AuditSection;
 use super::events::EventsSection;
 use super::fleet::FleetSection;
 use super::forward::ForwardSection;
@@ -29,6 +30,8 @@ pub(super) struct ConfigFile {
     pub(super) kubernetes: KubernetesSection,
     #[serde(default = "empty")]
     pub(super) state: StateSection,
+    #[serde(default = "empty")]
+    pub(super) audit: AuditSection,
     #[serde(default = "empty")]
     pub(super) metrics: MetricsSection,
     #[serde(default = "empty")]
@@ -54,6 +57,7 @@ impl ConfigFile {
             ContainerdSection::keys(),
             KubernetesSection::keys(),
             StateSection::keys(),
+            AuditSection::keys(),
             MetricsSection::keys(),
             EventsSection::keys(),
             AccessSection::keys(),

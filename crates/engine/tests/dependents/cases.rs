@@ -70,7 +70,6 @@ impl Stage {
             undo_window: window,
             max_deletes_per_second: None,
             wait: false,
-            caller: None,
         };
         let controls = Controls {
             options: &options,

@@ -22,7 +22,6 @@ pub(crate) const AT_ONCE: RunOptions = RunOptions {
     undo_window: Duration::ZERO,
     max_deletes_per_second: None,
     wait: false,
-    caller: None,
 };
 
 pub(crate) struct Stage {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use reclaim_model::{Filesystem, Mode, Room};
+use reclaim_model::{Caller, Filesystem, Mode, Removed, Room};
 use serde::{Deserialize, Serialize};
 
 use crate::policy_run::{PolicyOutcome, PolicyRun, Trigger};
@@ -11,6 +11,9 @@ use crate::pressure::Excess;
 
 /// The version of the lines.
 pub(super) const VERSION: u32 = 1;
+
+/// How many images of a prune are recorded with a policy run.
+const MAX_IMAGES: usize = 20;
 
 /// A recorded policy run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +25,9 @@ pub struct RunRecord {
     pub policy: String,
     /// Why it ran.
     pub trigger: Trigger,
+    /// Who wanted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Caller>,
     /// Whether it was a dry run.
     pub dry_run: bool,
     /// How it ended.
@@ -87,6 +93,9 @@ pub struct NamespaceRun {
     pub reclaimed_bytes: u64,
     /// Until when the removed images can be restored.
     pub held_until: Option<Timestamp>,
+    /// The first of the removed images; `reclaim history --all` has all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Removed>,
 }
 
 impl PolicyRun {
@@ -116,11 +125,13 @@ impl RunRecord {
             estimate_bytes: report.estimate.0.total_bytes(),
             reclaimed_bytes: report.reclaimed.0.total_bytes(),
             held_until: report.held_until,
+            images: report.removed.iter().take(MAX_IMAGES).cloned().collect(),
         });
         Self {
             version: VERSION,
             policy: run.policy.to_string(),
             trigger: run.trigger,
+            caller: run.caller.clone(),
             dry_run: run.mode == Mode::DryRun,
             outcome: run.outcome,
             began: run.began,

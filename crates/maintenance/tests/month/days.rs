@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use reclaim_engine::RunError;
-use reclaim_model::{Mode, Namespace};
+use reclaim_model::{Caller, EntryPoint, Mode, Namespace};
 
 use crate::clock::seconds;
 use crate::daemon::{Daemon, engine};
@@ -115,7 +115,8 @@ impl Month {
             host.write(&format!("a run of {name} is requested"));
             name
         };
-        let mut runs = match daemon.handle.run(vec![name], Mode::Apply).await {
+        let caller = Caller::new(EntryPoint::Json);
+        let mut runs = match daemon.handle.run(vec![name], Mode::Apply, caller).await {
             Ok(runs) => runs,
             Err(error) => {
                 self.shared.host().write(&format!("it is refused: {error}"));

@@ -2,7 +2,7 @@
 
 use reclaim_maintenance::{PolicyOutcome, Trigger};
 use reclaim_model::{
-    Column, ContainerState, DeleteGuard, HolderKind, HolderRole, KeepReason, Mode, Pin,
+    Column, ContainerState, DeleteGuard, EntryPoint, HolderKind, HolderRole, KeepReason, Mode, Pin,
     RemoveReason, ThingKind,
 };
 
@@ -20,6 +20,12 @@ macro_rules! mirrored {
         }
     };
 }
+
+mirrored!(
+    EntryPoint,
+    proto::EntryPoint,
+    [CommandLine, Json, Grpc, Docker, Schedule, Embedded]
+);
 
 mirrored!(Pin, proto::Pin, [Ours, Others]);
 

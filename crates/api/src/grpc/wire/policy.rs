@@ -88,6 +88,7 @@ impl From<&PolicyRun> for proto::PolicyRun {
         let PolicyRun {
             policy,
             trigger,
+            caller,
             mode,
             began,
             ended,
@@ -112,6 +113,7 @@ impl From<&PolicyRun> for proto::PolicyRun {
         Self {
             policy: policy.to_string(),
             trigger: proto::Trigger::from(*trigger).into(),
+            caller: caller.as_ref().map(Into::into),
             mode: proto::Mode::from(*mode).into(),
             began: Some(moment(*began)),
             ended: Some(moment(*ended)),
@@ -242,6 +244,7 @@ impl From<&RunRecord> for proto::RunRecord {
             version,
             policy,
             trigger,
+            caller,
             dry_run,
             outcome,
             began,
@@ -258,6 +261,7 @@ impl From<&RunRecord> for proto::RunRecord {
             version: *version,
             policy: policy.clone(),
             trigger: proto::Trigger::from(*trigger).into(),
+            caller: caller.as_ref().map(Into::into),
             dry_run: *dry_run,
             outcome: proto::Outcome::from(*outcome).into(),
             began: Some(moment(*began)),
@@ -306,6 +310,7 @@ impl From<&NamespaceRun> for proto::NamespaceRun {
             estimate_bytes,
             reclaimed_bytes,
             held_until,
+            images,
         } = run;
         Self {
             namespace: namespace.clone(),
@@ -317,6 +322,7 @@ impl From<&NamespaceRun> for proto::NamespaceRun {
             estimate_bytes: *estimate_bytes,
             reclaimed_bytes: *reclaimed_bytes,
             held_until: held_until.map(moment),
+            images: images.iter().map(Into::into).collect(),
         }
     }
 }
