@@ -28,6 +28,9 @@ const JSON_ROUTES: &str = include_str!("../../crates/api/src/json.rs");
 
 const DOCKER_ROUTES: &str = include_str!("../../crates/api/src/docker/route.rs");
 
+/// A header of a client of Docker.
+const AGENT: [(&str, &str); 1] = [("User-Agent", "Docker-Client/28.5.2")];
+
 /// The calls that change images. Each of them leaves a record.
 const CHANGES: [&str; 18] = [
     "rpc Prune",
@@ -135,9 +138,9 @@ impl Stage {
         let state = folder.path().join("state");
         fs::create_dir(&state).unwrap();
         let config = folder.path().join("config.toml");
-        let text = format!("[state]\ndirectory = {state:?}\n{POLICY}");
-        fs::write(&config, text).unwrap();
         let state = state.to_str().unwrap();
+        let text = format!("[state]\ndirectory = '{state}'\n{POLICY}");
+        fs::write(&config, text).unwrap();
         let args = ["--config", config.to_str().unwrap(), "--state", state];
         Self {
             daemon: Daemon::start(rig.containerd.address(), &args).await,
@@ -203,58 +206,64 @@ impl Stage {
     /// Makes a call that changes images.
     async fn make(&self, call: &str) {
         let daemon = &self.daemon;
-        let request = Some(all());
-        if let Some(path) = call.strip_prefix("POST ") {
-            let selection = json!({"selection": {"filters": {"dangling": ["false"]}}});
-            let (path, body) = match path {
-                "/plans/{plan}/apply" => {
-                    let plan = post(daemon, "/plan", &selection).await.json();
-                    (
-                        format!("/plans/{}/apply", plan["plan"].as_str().unwrap()),
-                        json!({}),
-                    )
-                }
-                "/prune" => (path.to_owned(), json!({"request": selection})),
-                "/pins" => (
-                    path.to_owned(),
-                    json!({"action": "pin", "names": ["app:1"]}),
-                ),
-                _ => (path.to_owned(), json!({})),
-            };
-            let answer = post(daemon, &path, &body).await;
-            assert_eq!(answer.status, 200, "{call}: {answer:#?}");
-            return;
-        }
-        if let Some(command) = call.strip_prefix("command ") {
-            let args: Vec<&str> = match command {
-                "image prune" => vec!["image", "prune", "--all", "--force"],
-                _ => vec!["image", "rm", "app:1"],
-            };
-            self.reclaim(&args).exits(0);
-            return;
-        }
-        let mut client = pruner(daemon).await;
-        let names = || vec!["app:1".to_owned()];
-        match call {
-            "docker PruneImages" => {
+        match call.split_once(' ').unwrap() {
+            ("POST", path) => self.make_post(path).await,
+            ("command", "image prune") => {
+                drop(
+                    self.reclaim(&["image", "prune", "--all", "--force"])
+                        .exits(0),
+                );
+            }
+            ("command", "image rm") => drop(self.reclaim(&["image", "rm", "app:1"]).exits(0)),
+            ("docker", "PruneImages") => {
                 let path = "/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D";
-                let headers = [("User-Agent", "Docker-Client/28.5.2")];
-                daemon.ask_with("POST", path, &headers, "").await.done();
+                daemon.ask_with("POST", path, &AGENT, "").await.done();
             }
-            "docker RemoveImage" => {
-                let headers = [("User-Agent", "Docker-Client/28.5.2")];
+            ("docker", "RemoveImage") => {
                 let path = "/images/app:1";
-                daemon.ask_with("DELETE", path, &headers, "").await.done();
+                daemon.ask_with("DELETE", path, &AGENT, "").await.done();
             }
-            "rpc Prune" => {
+            ("rpc", method) if method.contains("Prun") || method == "Apply" => {
+                self.make_prune(method).await;
+            }
+            ("rpc", method) => self.make_rpc(method).await,
+            _ => panic!("no test makes the call {call}"),
+        }
+    }
+
+    async fn make_post(&self, path: &str) {
+        let daemon = &self.daemon;
+        let selection = json!({"selection": {"filters": {"dangling": ["false"]}}});
+        let (path, body) = match path {
+            "/plans/{plan}/apply" => {
+                let plan = post(daemon, "/plan", &selection).await.json();
+                let plan = plan["plan"].as_str().unwrap();
+                (format!("/plans/{plan}/apply"), json!({}))
+            }
+            "/prune" => (path.to_owned(), json!({"request": selection})),
+            "/pins" => (
+                path.to_owned(),
+                json!({"action": "pin", "names": ["app:1"]}),
+            ),
+            _ => (path.to_owned(), json!({})),
+        };
+        let answer = post(daemon, &path, &body).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:#?}");
+    }
+
+    /// Makes a call whose answer is a run.
+    async fn make_prune(&self, method: &str) {
+        let request = Some(all());
+        let mut client = pruner(&self.daemon).await;
+        let events = match method {
+            "Prune" => {
                 let request = proto::PruneRequest {
                     request,
                     options: None,
                 };
-                let events = client.prune(request).await.unwrap();
-                finished(events.into_inner()).await.unwrap();
+                client.prune(request).await
             }
-            "rpc PruneProject" => {
+            "PruneProject" => {
                 let service = proto::project_images::Service {
                     image: "app:1".to_owned(),
                 };
@@ -268,40 +277,49 @@ impl Stage {
                     images: Some(images),
                     ..proto::PruneProjectRequest::default()
                 };
-                let events = client.prune_project(request).await.unwrap();
-                finished(events.into_inner()).await.unwrap();
+                client.prune_project(request).await
             }
-            "rpc Apply" => {
+            "Apply" => {
                 let plan = planned(&mut client).await.plan;
                 let request = proto::ApplyRequest {
                     plan,
                     options: None,
                 };
-                let events = client.apply(request).await.unwrap();
-                finished(events.into_inner()).await.unwrap();
+                client.apply(request).await
             }
-            "rpc Undo" => drop(client.undo(proto::UndoRequest::default()).await.unwrap()),
-            "rpc Release" => drop(
+            _ => panic!("no test makes the call {method}"),
+        };
+        finished(events.unwrap().into_inner()).await.unwrap();
+    }
+
+    /// Makes another call over gRPC.
+    async fn make_rpc(&self, method: &str) {
+        let daemon = &self.daemon;
+        let mut client = pruner(daemon).await;
+        let names = || vec!["app:1".to_owned()];
+        match method {
+            "Undo" => drop(client.undo(proto::UndoRequest::default()).await.unwrap()),
+            "Release" => drop(
                 client
                     .release(proto::ReleaseRequest::default())
                     .await
                     .unwrap(),
             ),
-            "rpc Pin" => {
+            "Pin" => {
                 let request = proto::PinRequest {
                     images: names(),
                     ..proto::PinRequest::default()
                 };
                 drop(client.pin(request).await.unwrap());
             }
-            "rpc Unpin" => {
+            "Unpin" => {
                 let request = proto::UnpinRequest {
                     images: names(),
                     ..proto::UnpinRequest::default()
                 };
                 drop(client.unpin(request).await.unwrap());
             }
-            "rpc RunPolicies" => {
+            "RunPolicies" => {
                 let mut client = MaintenanceServiceClient::new(channel(daemon.socket()).await);
                 let request = proto::RunPoliciesRequest::default();
                 let mut runs = client.run_policies(request).await.unwrap().into_inner();
@@ -309,7 +327,7 @@ impl Stage {
                     run.unwrap();
                 }
             }
-            _ => panic!("no test makes the call {call}"),
+            _ => panic!("no test makes the call {method}"),
         }
     }
 }
