@@ -147,7 +147,20 @@ async fn no_text_of_an_image_reaches_a_file_or_a_shell() {
     let body = daemon.prune(r#"{"dangling":["false"]}"#).await.done();
     assert!(body.get("Failed").is_none(), "{body}");
     assert_eq!(rig.names().await.len(), 0);
-    assert_eq!(files(daemon.directory()), before);
+    let mut after = files(daemon.directory());
+    let mut take = |name: &str| {
+        let path = daemon.directory().join(name);
+        after.remove(path.to_str().unwrap()).unwrap()
+    };
+    // The audit has the names, on one line for the beginning of the run and one for its end.
+    assert_eq!(take("audit.lock"), "");
+    let audit = take("audit.jsonl");
+    assert!(!audit.contains(SECRET), "{audit}");
+    let lines = audit.lines().map(serde_json::from_str);
+    let lines: Vec<serde_json::Value> = lines.collect::<Result<_, _>>().unwrap();
+    assert_eq!(lines.len(), 2, "{audit}");
+    assert_eq!(lines[1]["changed"], names.len(), "{audit}");
+    assert_eq!(after, before);
 }
 
 /// The owner of registered containers is the only text that names a file, and must be a plain name.
