@@ -21,16 +21,12 @@ async fn says_why_an_address_cannot_be_used() {
     assert_output_snapshot!(output.stderr, @"error: connect to containerd: open socket `FOLDER/file`: Connection refused (os error 111)");
 
     let listener = UnixListener::bind(path("other.sock")).unwrap();
-    let other = std::thread::spawn(move || {
-        for stream in listener.incoming().take(2) {
-            drop(stream);
-        }
-    });
+    // The client tries again for as long as it likes.
+    std::thread::spawn(move || listener.incoming().for_each(drop));
     let output = call(&path("other.sock"), "", prune).exits(1);
     // How the connection ends differs.
     let expected = "other.sock` is not containerd: transport error: ";
     assert!(output.stderr.contains(expected), "{}", output.stderr);
-    other.join().unwrap();
 
     let output = call("tcp://localhost:1", "", prune).exits(2);
     assert_output_snapshot!(output.stderr, @"error: invalid containerd address `tcp://localhost:1`: expected a path, or `unix://` and a path");

@@ -166,7 +166,7 @@ pub(super) async fn inspect(
         containers,
         unreadable,
     } = &known;
-    // Together, so that the beginning of several IDs is none of them.
+    // Together, because the beginning of several IDs names no container.
     match find(containers, name)? {
         Some(container) if !is_listed(container) => {
             return Ok(respond::json(StatusCode::OK, &details(container)));

@@ -139,7 +139,7 @@ impl TlsFiles {
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .with_crls(revoked)
-                // A list that nobody updates says nothing about newer certificates.
+                // A list that is not updated says nothing about newer certificates.
                 .enforce_revocation_expiration()
                 .build()
                 .map_err(|error| TlsError::Config {

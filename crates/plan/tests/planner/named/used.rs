@@ -315,15 +315,21 @@ fn nameless_parents_go_with_their_last_child() {
     world.image(&library("y:1"), "D");
     parent(&mut world, &library("y:1"), "B");
     assert_eq!(remove(&world, &["x:1"], false).removed(), [library("x:1")]);
-    // Or one that is pinned.
+    // Or one that is pinned, or that cannot be held.
     world.here().images.pop();
-    for name in [dangling("B"), dangling("C")] {
-        let mut world = world.clone();
-        let mut images = world.here().images.iter_mut();
-        let pinned = images.find(|it| it.name == name).unwrap();
-        pinned.label("io.cri-containerd.pinned", "pinned");
-        let removed = remove(&world, &["x:1"], false).removed().len();
-        assert_eq!(removed, if name == dangling("B") { 1 } else { 2 });
+    let long = "x".repeat(4090);
+    let labels = [
+        ("io.cri-containerd.pinned", "pinned"),
+        ("containerd.io/gc.ref.content", &long),
+    ];
+    for (name, n_removed) in [(dangling("B"), 1), (dangling("C"), 2)] {
+        for (key, value) in labels {
+            let mut world = world.clone();
+            let mut images = world.here().images.iter_mut();
+            images.find(|it| it.name == name).unwrap().label(key, value);
+            let removed = remove(&world, &["x:1"], false).removed().len();
+            assert_eq!(removed, n_removed, "{name} {key}");
+        }
     }
     // A parent that loses its name stays without one.
     let mut world = self::world(&[("L/base:1", "B"), ("L/x:1", "A")]);
