@@ -1,8 +1,11 @@
 //! Containers, volumes and build cache of a Docker Engine, which Reclaim shows as the engine does.
 
+use std::path::Path;
+use std::time::Duration;
+
 use serde_json::Value;
 
-use crate::command::docker;
+use crate::command::{PATIENCE, docker};
 use crate::daemon::Daemon;
 use crate::forwarded::Engine;
 use crate::forwarded::script::{Step, import};
@@ -102,6 +105,24 @@ fn ageless(mut list: Value) -> Value {
     list
 }
 
+/// Requests a disk usage, again while Docker refuses it because another measurement has not ended.
+async fn measured(socket: &Path, path: &str) -> Value {
+    let measuring = async {
+        loop {
+            let answer = ask(socket, "GET", path).await;
+            if answer.status.is_success() {
+                return answer.json();
+            }
+            assert!(
+                answer.body.contains("already running"),
+                "{path}: {answer:#?}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, measuring).await.unwrap()
+}
+
 #[tokio::test]
 async fn measures_volumes_and_build_cache_as_the_engine_does() {
     let engine = engine().await;
@@ -109,11 +130,7 @@ async fn measures_volumes_and_build_cache_as_the_engine_does() {
     let ours = engine.socket();
     for version in ["1.40", "1.41", "1.42", "1.51"] {
         let path = format!("/v{version}/system/df");
-        // One after the other, because Docker refuses to measure twice at a time.
-        let (theirs, mine) = (
-            ask(&theirs, "GET", &path).await.json(),
-            ask(&ours, "GET", &path).await.json(),
-        );
+        let (theirs, mine) = (measured(&theirs, &path).await, measured(&ours, &path).await);
         let [theirs, mine] = [theirs, mine].map(|mut usage| {
             usage["Containers"] = ageless(usage["Containers"].take());
             for kind in ["Volumes", "BuildCache"] {
