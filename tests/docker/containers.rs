@@ -107,7 +107,7 @@ fn ageless(mut list: Value) -> Value {
 
 /// Requests a disk usage, again while Docker fails: it measures only once at a time, and not while BuildKit
 /// removes the snapshots of a build.
-async fn measured(socket: &Path, path: &str) -> Value {
+pub(crate) async fn measured(socket: &Path, path: &str) -> Value {
     let measuring = async {
         loop {
             let answer = ask(socket, "GET", path).await;
