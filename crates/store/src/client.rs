@@ -14,6 +14,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use crate::calls::CallObserver;
 use crate::clock::Clock;
 use crate::deadline::TimedChannel;
 use crate::disk_tasks::DiskTasks;
@@ -223,6 +224,11 @@ impl Containerd {
     /// Returns how many calls of each kind were made on this connection so far.
     pub fn calls(&self) -> BTreeMap<&'static str, u64> {
         self.counter().clone()
+    }
+
+    /// Reports how each call on this connection ends, from now on. Only the first observer counts.
+    pub fn observe_calls(&self, observer: Arc<dyn CallObserver>) {
+        self.channel.observe(observer);
     }
 
     /// Returns the channel for all calls, on which each has a deadline.

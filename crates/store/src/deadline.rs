@@ -23,10 +23,12 @@ use std::time::Duration;
 use containerd_client::services::v1::version_client::VersionClient;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Bytes, Service, StdError};
 use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::calls::{CallObserver, RunningCall};
 
 /// The deadline of all kinds of calls, in tests that wait for it often.
 static TEST_DEADLINE: OnceLock<Duration> = OnceLock::new();
@@ -167,6 +169,7 @@ impl Liveness {
 pub(crate) struct TimedChannel {
     channel: Channel,
     liveness: Arc<Liveness>,
+    observer: Arc<OnceLock<Arc<dyn CallObserver>>>,
 }
 
 impl fmt::Debug for TimedChannel {
@@ -182,7 +185,37 @@ impl TimedChannel {
         Self {
             channel,
             liveness: Arc::default(),
+            observer: Arc::default(),
         }
+    }
+
+    /// Reports the end of each call from now on. Only the first observer counts.
+    pub(crate) fn observe(&self, observer: Arc<dyn CallObserver>) {
+        self.observer.get_or_init(|| observer);
+    }
+
+    /// Makes a call, up to the begin of its answer.
+    async fn answer(
+        &self,
+        request: http::Request<Body>,
+        kind: CallKind,
+    ) -> Result<http::Response<Body>, StdError> {
+        let began = Instant::now();
+        let mut channel = self.channel.clone();
+        let call = async {
+            std::future::poll_fn(|context| channel.poll_ready(context)).await?;
+            channel.call(request).await
+        };
+        let answer = match (kind, self.liveness.timeout_of(kind)) {
+            (CallKind::Collect, _) => self.until_silent(call).await?,
+            (_, None) => call.await,
+            (_, Some(limit)) => timeout(limit, call)
+                .await
+                .map_err(|_| self.liveness.record_timeout(began))?,
+        };
+        let answer = answer?;
+        self.liveness.record_answer();
+        Ok(answer)
     }
 
     /// Waits for a collection for as long as the server answers other calls.
@@ -227,27 +260,25 @@ impl Service<http::Request<Body>> for TimedChannel {
             .get::<CallKind>()
             .copied()
             .unwrap_or_else(|| CallKind::of_path(request.uri().path()));
+        let observer = this.observer.get().cloned();
+        let mut running = RunningCall::begin(observer, request.uri().path(), kind);
         Box::pin(async move {
-            let began = Instant::now();
-            let mut channel = this.channel.clone();
-            let call = async {
-                std::future::poll_fn(|context| channel.poll_ready(context)).await?;
-                channel.call(request).await
+            let answer = match this.answer(request, kind).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    let status = error.downcast_ref::<Status>();
+                    running.end(status.map_or(Code::Unavailable, Status::code));
+                    return Err(error);
+                }
             };
-            let answer = match (kind, this.liveness.timeout_of(kind)) {
-                (CallKind::Collect, _) => this.until_silent(call).await?,
-                (_, None) => call.await,
-                (_, Some(limit)) => timeout(limit, call)
-                    .await
-                    .map_err(|_| this.liveness.record_timeout(began))?,
-            };
-            let (parts, body) = answer?.into_parts();
-            this.liveness.record_answer();
+            let (parts, body) = answer.into_parts();
+            running.end_by(&parts.headers);
             let body = TimedBody {
                 body,
                 kind,
                 liveness: this.liveness,
                 waiting: None,
+                running,
             };
             Ok(http::Response::from_parts(parts, body))
         })
@@ -262,6 +293,7 @@ pub(crate) struct TimedBody {
     liveness: Arc<Liveness>,
     /// Since when it waits for the next part, and until when.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
+    running: RunningCall,
 }
 
 impl HttpBody for TimedBody {
@@ -276,6 +308,15 @@ impl HttpBody for TimedBody {
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
             this.waiting = None;
             this.liveness.record_answer();
+            match &frame {
+                Some(Ok(frame)) => {
+                    if let Some(trailers) = frame.trailers_ref() {
+                        this.running.end_by(trailers);
+                    }
+                }
+                Some(Err(status)) => this.running.end(status.code()),
+                None => this.running.end(Code::Unknown),
+            }
             return Poll::Ready(frame);
         }
         let Some(limit) = this.liveness.timeout_of(this.kind) else {
@@ -286,7 +327,9 @@ impl HttpBody for TimedBody {
             (now, Box::pin(sleep_until(now + limit)))
         });
         ready!(until.as_mut().poll(context));
-        Poll::Ready(Some(Err(this.liveness.record_timeout(*since))))
+        let status = this.liveness.record_timeout(*since);
+        this.running.end(status.code());
+        Poll::Ready(Some(Err(status)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -300,8 +343,6 @@ impl HttpBody for TimedBody {
 
 #[cfg(test)]
 mod tests {
-    use tonic::Code;
-
     use super::*;
     use crate::scripted::{namespace, silent};
 

@@ -3,6 +3,7 @@
 //! Only this crate sees containerd's API. It returns the types of [`reclaim_model`], and makes
 //! single, checked changes; it decides nothing.
 
+mod calls;
 mod client;
 mod clock;
 mod content_files;
@@ -27,6 +28,7 @@ mod off_thread;
 #[cfg(test)]
 mod scripted;
 
+pub use calls::{CallObserver, EndedCall};
 pub use client::Containerd;
 pub use clock::{Clock, now};
 pub use content_files::ContentFiles;
