@@ -62,6 +62,18 @@ impl Engine {
         &self,
         claimant: Claimant<'_>,
     ) -> Result<(PruneRunning, Timestamp), RunError> {
+        let begun = self.claim_or_wait(claimant).await;
+        if matches!(begun, Err(RunError::Busy(_))) {
+            self.guard.count_refused();
+        }
+        begun
+    }
+
+    /// Takes both guards, and waits for them if the claimant does.
+    async fn claim_or_wait(
+        &self,
+        claimant: Claimant<'_>,
+    ) -> Result<(PruneRunning, Timestamp), RunError> {
         if !claimant.wait {
             return self.claim(claimant, &mut None).await;
         }

@@ -168,6 +168,16 @@ impl Engine {
         self.guard.is_taken()
     }
 
+    /// Returns for how long the run under way in this process has been running, if there is one.
+    pub fn running_for(&self) -> Option<Duration> {
+        self.guard.running_since().map(|since| since.elapsed())
+    }
+
+    /// Returns how many operations of this process ended with [`RunError::Busy`].
+    pub fn refused_as_busy(&self) -> u64 {
+        self.guard.refused()
+    }
+
     /// Waits until no run is under way in this process, without a time limit. To end the process,
     /// cancel the tokens of the runs first.
     pub async fn idle(&self) {

@@ -338,7 +338,8 @@ impl Engine {
         report: &mut Report,
     ) -> Result<(), StoreError> {
         let namespace = &run.request.namespace;
-        let until = Hold::keep(&self.store, run, journals, self.keeper()).await?;
+        let bytes = report.estimate.0.total_bytes();
+        let until = Hold::keep(&self.store, run, journals, bytes, self.keeper()).await?;
         Hold::finish(&self.store, namespace, run.id, false, run.patience).await?;
         report.held_until = Some(until);
         Ok(())

@@ -1,7 +1,7 @@
 //! The guard in this process, which admits one run at a time, and the queue for it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::Instant;
@@ -14,8 +14,18 @@ pub(crate) struct PruneGuard {
 
 #[derive(Debug, Default)]
 struct State {
-    is_running: AtomicBool,
+    /// When the run began that holds the guard.
+    running_since: StdMutex<Option<Instant>>,
     freed: Notify,
+    refused: AtomicU64,
+}
+
+impl State {
+    fn running_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        // It is replaced as a whole.
+        let since = self.running_since.lock();
+        since.unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The right to run. Dropping it releases the guard, also on a panic or cancellation.
@@ -28,18 +38,35 @@ pub(crate) struct PruneRunning {
 impl PruneGuard {
     /// Takes the guard; `None` if a run holds it.
     pub(crate) fn try_begin(&self) -> Option<PruneRunning> {
-        self.state
-            .is_running
-            .compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-            .then(|| PruneRunning {
-                state: Arc::clone(&self.state),
-            })
+        let mut since = self.state.running_since();
+        if since.is_some() {
+            return None;
+        }
+        *since = Some(Instant::now());
+        drop(since);
+        Some(PruneRunning {
+            state: Arc::clone(&self.state),
+        })
+    }
+
+    /// Returns when the run began that holds it.
+    pub(crate) fn running_since(&self) -> Option<Instant> {
+        *self.state.running_since()
     }
 
     /// Returns whether a run holds it.
     pub(crate) fn is_taken(&self) -> bool {
-        self.state.is_running.load(Ordering::Acquire)
+        self.running_since().is_some()
+    }
+
+    /// Counts a caller that was refused because of another run.
+    pub(crate) fn count_refused(&self) {
+        self.state.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many callers were refused because of another run.
+    pub(crate) fn refused(&self) -> u64 {
+        self.state.refused.load(Ordering::Relaxed)
     }
 
     /// Waits until no run holds it. Another may take it before the caller does.
@@ -57,7 +84,7 @@ impl PruneGuard {
 
 impl Drop for PruneRunning {
     fn drop(&mut self) {
-        self.state.is_running.store(false, Ordering::Release);
+        *self.state.running_since() = None;
         self.state.freed.notify_waiters();
     }
 }

@@ -30,7 +30,8 @@ impl Health {
         self.age().is_some_and(|age| age <= MAX_AGE)
     }
 
-    fn age(&self) -> Option<Duration> {
+    /// Returns the age of the last answer, if there was one.
+    pub fn age(&self) -> Option<Duration> {
         self.answered().map(|at| at.elapsed())
     }
 

@@ -83,12 +83,13 @@ impl Hold {
         Ok(written)
     }
 
-    /// Holds the journals of a run for its undo window, which a keeper ends. Returns the end of the
-    /// window.
+    /// Holds the journals of a run for its undo window, which a keeper ends. `bytes` is the run's
+    /// estimate. Returns the end of the window.
     pub(crate) async fn keep(
         store: &Containerd,
         run: Run<'_>,
         journals: &[Digest],
+        bytes: u64,
         keeper: Option<BTreeMap<String, String>>,
     ) -> Result<Timestamp, StoreError> {
         let (namespace, patience) = (&run.request.namespace, run.patience);
@@ -99,7 +100,8 @@ impl Hold {
             return Ok(lease::expiry(now, window));
         }
         let id = format!("{HOLD_PREFIX}{}", run.id);
-        let labels = lease::held(run.id, now, window, keeper);
+        let mut labels = lease::held(run.id, now, window, keeper);
+        labels.insert(lease::BYTES.to_owned(), bytes.to_string());
         let making = patience.retry(|| store.create_lease(namespace, &id, labels.clone()));
         making.await?;
         for digest in journals {

@@ -60,6 +60,18 @@ impl Engine {
         Ok(holds.into_values().collect())
     }
 
+    /// Adds up what the end of all holds of a namespace frees, in bytes, by the estimates of their runs.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// If containerd does not answer.
+    pub async fn held_bytes(&self, namespace: &Namespace) -> Result<u64, RunError> {
+        let leases = retry(|| self.store.leases(namespace)).await?;
+        Ok(leases.iter().filter_map(lease::held_bytes).sum())
+    }
+
     fn kept(&self, lease: &Lease) -> Option<KeptHold> {
         Some(KeptHold {
             run: lease::run(lease)?,

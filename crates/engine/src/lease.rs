@@ -13,6 +13,9 @@ use crate::retry::retry;
 pub(crate) const STARTED: &str = "reclaim/started";
 /// The label of a hold without an expiry: how long the daemon that keeps it holds it, in seconds.
 const WINDOW: &str = "reclaim/undo-window";
+/// The label of a hold for an undo window: how many bytes its run was estimated to free. The holds of
+/// a run on a full disk have none.
+pub(crate) const BYTES: &str = "reclaim/bytes";
 /// The label of a hold whose run has not finished.
 pub(crate) const ABANDONED: &str = "reclaim/abandoned";
 
@@ -63,6 +66,12 @@ pub(crate) fn window(lease: &Lease) -> Option<Duration> {
     let is_kept = lease.id.starts_with(HOLD_PREFIX) && lease.expires.is_none();
     let seconds = text.strip_suffix('s').filter(|_| is_kept)?.parse();
     Some(Duration::from_secs(seconds.ok()?))
+}
+
+/// Returns how many bytes the end of a hold frees, by the estimate of its run; `None` if the lease is
+/// not such a hold, or does not say.
+pub(crate) fn held_bytes(lease: &Lease) -> Option<u64> {
+    lease.labels.get(BYTES)?.parse().ok()
 }
 
 /// Returns when a hold ends: its expiry, or about when its daemon ends it.

@@ -178,7 +178,7 @@ pub use reclaim_model::{
 // The connection to containerd.
 pub use health::Health;
 pub use heartbeat::Heartbeat;
-pub use reclaim_store::{Clock, ConnectError, Containerd, StoreError};
+pub use reclaim_store::{CallObserver, Clock, ConnectError, Containerd, EndedCall, StoreError};
 
 // Sources of containers, and of what else is in use.
 pub use async_trait::async_trait;

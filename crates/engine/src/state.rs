@@ -8,8 +8,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use jiff::Timestamp;
 use tracing::warn;
 
 const FILE_MODE: u32 = 0o600;
@@ -21,6 +22,40 @@ static DAMAGED: AtomicU64 = AtomicU64::new(0);
 /// Returns the number of damaged state files that this process has found.
 pub fn damaged_files() -> u64 {
     DAMAGED.load(Ordering::Relaxed)
+}
+
+/// The number of failed writes of this process.
+static FAILED_WRITES: AtomicU64 = AtomicU64::new(0);
+
+/// When this process last wrote successfully, in seconds since 1970; 0 if it has not.
+static LAST_WRITE: AtomicI64 = AtomicI64::new(0);
+
+/// The writes of state files by this process.
+#[derive(Debug, Clone, Copy)]
+pub struct StateWrites {
+    /// How many failed.
+    pub failed: u64,
+    /// When the last one succeeded.
+    pub last_success: Option<Timestamp>,
+}
+
+/// Returns the writes of state files by this process.
+pub fn writes() -> StateWrites {
+    let last = LAST_WRITE.load(Ordering::Relaxed);
+    StateWrites {
+        failed: FAILED_WRITES.load(Ordering::Relaxed),
+        last_success: Timestamp::from_second(last).ok().filter(|_| last != 0),
+    }
+}
+
+/// Counts a write of a state file: those of this module, and of files that others write.
+pub fn count_write<T, E>(written: Result<T, E>) -> Result<T, E> {
+    if written.is_ok() {
+        LAST_WRITE.store(reclaim_store::now().as_second(), Ordering::Relaxed);
+    } else {
+        FAILED_WRITES.fetch_add(1, Ordering::Relaxed);
+    }
+    written
 }
 
 /// Creates a private directory and its parents. Existing directories do not change.
@@ -72,6 +107,14 @@ fn replace_after(
     bytes: &[u8],
     before: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
+    count_write(replace_uncounted(path, bytes, before))
+}
+
+fn replace_uncounted(
+    path: &Path,
+    bytes: &[u8],
+    before: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
@@ -114,6 +157,10 @@ pub fn replace_damaged(path: &Path, problem: &str, bytes: &[u8]) -> io::Result<(
 ///
 /// If it cannot be written or synced.
 pub fn append_line(path: &Path, line: &[u8]) -> io::Result<()> {
+    count_write(append_uncounted(path, line))
+}
+
+fn append_uncounted(path: &Path, line: &[u8]) -> io::Result<()> {
     let mut file = open(path)?;
     let end = cut_back(&mut file)?;
     file.seek(SeekFrom::Start(end))?;
