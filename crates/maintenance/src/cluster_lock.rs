@@ -5,7 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use reclaim_engine::now;
 use tokio_util::sync::CancellationToken;
+
+use crate::observer::MaintenanceObserver;
+use crate::policy_run::PolicyRun;
 
 /// A lock that the nodes of a cluster share, so that they do not all collect, and later pull, at
 /// once.
@@ -22,6 +26,10 @@ pub trait ClusterLock: fmt::Debug + Send + Sync {
         &self,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn ClusterLockGuard>, Box<dyn Error + Send + Sync>>;
+
+    /// A policy ran. Shows a problem of the run to the operators of the cluster; by default nothing.
+    /// It must not block.
+    fn ran(&self, _run: &PolicyRun) {}
 }
 
 /// The cluster lock while this host has it.
@@ -32,6 +40,39 @@ pub trait ClusterLockGuard: Send + Sync {
 
     /// Gives the lock to the next host.
     async fn release(self: Box<Self>);
+}
+
+/// A cluster lock that reports when a policy waits for it.
+#[derive(Debug)]
+pub(super) struct ObservedLock {
+    lock: Arc<dyn ClusterLock>,
+    observer: Arc<dyn MaintenanceObserver>,
+}
+
+impl ObservedLock {
+    pub(super) fn new(lock: Arc<dyn ClusterLock>, observer: Arc<dyn MaintenanceObserver>) -> Self {
+        Self { lock, observer }
+    }
+}
+
+#[async_trait]
+impl ClusterLock for ObservedLock {
+    async fn acquire(
+        &self,
+        cancel: &CancellationToken,
+    ) -> Result<Box<dyn ClusterLockGuard>, Box<dyn Error + Send + Sync>> {
+        self.observer.waits_for_lock(Some(now()));
+        let acquired = self.lock.acquire(cancel).await;
+        self.observer.waits_for_lock(None);
+        if acquired.is_err() && !cancel.is_cancelled() {
+            self.observer.lock_failed();
+        }
+        acquired
+    }
+
+    fn ran(&self, run: &PolicyRun) {
+        self.lock.ran(run);
+    }
 }
 
 /// A cluster lock that was acquired for a run.

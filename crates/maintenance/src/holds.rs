@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::LastUseIndex;
+use crate::{LastUseIndex, MaintenanceObserver};
 
 /// The longest time between two looks at the holds, which other processes may end, too.
 const PERIOD: Duration = Duration::from_secs(600);
@@ -25,12 +25,17 @@ const RETRY: Duration = Duration::from_secs(60);
 
 impl LastUseIndex {
     /// Ends the holds that the engine keeps, each after its undo window, until it is cancelled. Takes
-    /// over those of a daemon that is gone.
-    pub async fn end_holds(self: Arc<Self>, engine: &Engine, cancel: &CancellationToken) {
+    /// over those of a daemon that is gone. `observer` receives how many bytes are held.
+    pub async fn end_holds(
+        self: Arc<Self>,
+        engine: &Engine,
+        observer: &dyn MaintenanceObserver,
+        cancel: &CancellationToken,
+    ) {
         let mut reports = engine.reports();
         let mut has_failed = false;
         loop {
-            let next = match self.end_due_holds(engine).await {
+            let next = match self.end_due_holds(engine, observer).await {
                 Ok(next) => {
                     has_failed = false;
                     next
@@ -62,12 +67,19 @@ impl LastUseIndex {
         }
     }
 
-    /// Ends the holds whose window is over. Returns how long the next one has left.
-    async fn end_due_holds(self: &Arc<Self>, engine: &Engine) -> Result<Duration, RunError> {
-        let mut next = PERIOD;
+    /// Ends the holds whose window is over, and reports the others. Returns how long the next one has
+    /// left.
+    async fn end_due_holds(
+        self: &Arc<Self>,
+        engine: &Engine,
+        observer: &dyn MaintenanceObserver,
+    ) -> Result<Duration, RunError> {
+        let (mut next, mut held) = (PERIOD, 0);
         for namespace in engine.store().namespaces().await? {
             next = next.min(self.end_due_holds_of(engine, &namespace).await?);
+            held += engine.held_bytes(&namespace).await?;
         }
+        observer.held(held);
         Ok(next)
     }
 

@@ -21,6 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::SignedDuration;
 use reclaim_engine::LastUseSource;
+use reclaim_engine::state::count_write;
 use reclaim_model::{LastUses, Namespace, Report, RunId, TargetsInUse, UseEvent};
 use tokio::sync::Notify;
 
@@ -257,12 +258,13 @@ impl LastUseIndex {
     pub fn save(&self) -> Result<(), IndexError> {
         // After a panic in redb the database is dropped and opened again.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(file) = file.as_mut() else {
-            return Ok(());
-        };
-        if !self.is_changed() {
-            return Ok(());
+        match file.as_mut() {
+            Some(file) if self.is_changed() => count_write(self.write(file)),
+            Some(_) | None => Ok(()),
         }
+    }
+
+    fn write(&self, file: &mut Store) -> Result<(), IndexError> {
         if file.ready()? == Opened::Empty {
             self.timed().state.write_all_again();
         }

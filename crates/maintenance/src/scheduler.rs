@@ -1,19 +1,19 @@
 //! The daemon's loop: runs each policy when it is due or requested, one at a time.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::{RunError, blocking, unless_cancelled};
-use reclaim_model::{Caller, Inhibitor, Mode, PolicyName, chain};
-use reclaim_store::Filesystems;
+use reclaim_model::{Caller, Inhibitor, Mode, chain};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::cluster_lock::ObservedLock;
 use crate::history::RunHistory;
 use crate::io_pressure::io_pressure;
+use crate::observer::MaintenanceObserver;
 use crate::policy::{Policy, UnknownPolicy};
 use crate::policy_run::{PolicyOutcome, PolicyRun, Trigger};
 use crate::requests::{RequestQueue, RunRequest, SchedulerHandle};
@@ -33,19 +33,6 @@ const POSTPONED: Duration = Duration::from_secs(10);
 /// How long a policy is postponed at most: pressure on the disk does not wait for calm.
 const MAX_POSTPONED: SignedDuration = SignedDuration::from_mins(10);
 
-/// Receives what the scheduler measures and does. It is called between two steps of the loop, so
-/// it must not block.
-pub trait SchedulerObserver: fmt::Debug + Send + Sync {
-    /// The filesystems were measured; `None` if containerd did not answer.
-    fn measured(&self, filesystems: Option<&Filesystems>);
-    /// A policy is due; whether a command keeps it from running.
-    fn inhibited(&self, is_inhibited: bool);
-    /// A policy ran.
-    fn ran(&self, run: &PolicyRun);
-    /// A policy is due at this time; `None` if it runs only on request.
-    fn due(&self, policy: &PolicyName, at: Option<Timestamp>);
-}
-
 /// The policies of a configuration, and what they run with.
 #[derive(Debug, Clone)]
 pub struct PolicySet {
@@ -61,7 +48,7 @@ pub struct Scheduler {
     set: PolicySet,
     queue: RequestQueue,
     history: Arc<RunHistory>,
-    observer: Arc<dyn SchedulerObserver>,
+    observer: Arc<dyn MaintenanceObserver>,
     timetable: Timetable,
     postponed_since: Option<Timestamp>,
     /// The command that keeps policies from running, if there is one.
@@ -75,8 +62,9 @@ impl Scheduler {
     pub fn new(
         set: PolicySet,
         history: Arc<RunHistory>,
-        observer: Arc<dyn SchedulerObserver>,
+        observer: Arc<dyn MaintenanceObserver>,
     ) -> Self {
+        let set = observed(set, &observer);
         let timetable = timetable(&set, &history);
         Self {
             queue: RequestQueue::new(set.clone(), Arc::clone(&history)),
@@ -126,7 +114,7 @@ impl Scheduler {
             let Maintenance { engine, index, .. } = &self.set.maintenance;
             engine.heartbeat().beat();
             let error = match unless_cancelled(cancel, index.reconcile(engine)).await {
-                Ok(()) => break,
+                Ok(_) => break,
                 Err(RunError::Cancelled) => return,
                 Err(error) => error,
             };
@@ -233,6 +221,9 @@ impl Scheduler {
         // Boxed, or it would take its place in the future of the whole loop.
         let run = Box::pin(maintenance.run(policy, trigger, cancel)).await;
         self.observer.ran(&run);
+        if let Some(lock) = &maintenance.cluster_lock {
+            lock.ran(&run);
+        }
         let history = Arc::clone(&self.history);
         let (run, added) = blocking(move || {
             let added = history.add(&run);
@@ -312,6 +303,7 @@ impl Scheduler {
     }
 
     fn adopt(&mut self, set: PolicySet) {
+        let set = observed(set, &self.observer);
         info!(policies = set.policies.len(), "new policies in force");
         self.timetable = timetable(&set, &self.history);
         self.queue.publish(set.clone());
@@ -324,6 +316,14 @@ impl Scheduler {
             self.observer.due(policy.name(), self.timetable.due(index));
         }
     }
+}
+
+/// Returns the policy set with a cluster lock that reports to the observer.
+fn observed(mut set: PolicySet, observer: &Arc<dyn MaintenanceObserver>) -> PolicySet {
+    let lock = set.maintenance.cluster_lock.take();
+    set.maintenance.cluster_lock =
+        lock.map(|lock| Arc::new(ObservedLock::new(lock, Arc::clone(observer))) as _);
+    set
 }
 
 fn timetable(set: &PolicySet, history: &RunHistory) -> Timetable {

@@ -10,6 +10,7 @@ use reclaim_model::{
 };
 
 use crate::facts::Facts;
+use crate::select::is_unreadable;
 
 /// Returns the targets of a namespace and which of them are in use.
 ///
@@ -46,6 +47,9 @@ pub fn targets_in_use(
         let possible = facts.usage.possible(&facts.graph, &target.contents);
         let known = of_records.chain(of_target).flatten();
         let holders: BTreeSet<_> = known.chain(&possible).collect();
+        if is_unreadable(&target.contents, found) {
+            seen.unreadable += target.images.len();
+        }
         if !holders.is_empty() {
             seen.used.insert(target.digest.clone());
         }

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, Pin, PruneFilters, Reference,
-    RemoveReason,
+    Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, NamespaceInventory, Pin,
+    PruneFilters, Reference, RemoveReason,
 };
 
 use crate::contents::ImageContents;
@@ -106,10 +106,7 @@ fn evaluate(facts: &Facts<'_>, index: usize, filters: &PruneFilters) -> Verdict 
     if let Some(pin) = image.pin() {
         return Verdict::Keep(KeepReason::Pinned, pinned_by(pin));
     }
-    // The unreadable part may be what an unlisted container was created from.
-    let is_torn = contents.defect.is_some_and(|defect| defect.is_torn())
-        && !namespace.has_unlisted_containers;
-    if contents.defect.is_some() && !is_torn {
+    if is_unreadable(contents, namespace) {
         return Verdict::keep(KeepReason::Unreadable);
     }
     if let Some(holders) = facts.usage.records.get(&index) {
@@ -118,13 +115,21 @@ fn evaluate(facts: &Facts<'_>, index: usize, filters: &PruneFilters) -> Verdict 
     if !image.is_holdable() {
         return Verdict::keep(KeepReason::Unholdable);
     }
-    Verdict::Remove(if is_torn {
+    Verdict::Remove(if contents.defect.is_some() {
         RemoveReason::Torn
     } else if is_dangling {
         RemoveReason::Dangling
     } else {
         RemoveReason::Unused
     })
+}
+
+/// Whether an image is kept because it cannot be read. A torn one is not, unless its unreadable part
+/// may be what an unlisted container was created from.
+pub(crate) fn is_unreadable(contents: &ImageContents<'_>, namespace: &NamespaceInventory) -> bool {
+    contents
+        .defect
+        .is_some_and(|defect| !defect.is_torn() || namespace.has_unlisted_containers)
 }
 
 /// Returns the pin as a holder.

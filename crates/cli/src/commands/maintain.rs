@@ -40,7 +40,9 @@ async fn once(host: &Host, args: &MaintainArgs, trunc: Truncation) -> Result<Exi
     tokio::select! {
         biased;
         exit = stop.signalled() => return Err(CommandError::Stopped(exit)),
-        read = host.index.reconcile(&host.engine) => read?,
+        read = host.index.reconcile(&host.engine) => {
+            read?;
+        }
     }
     host.index.save().map_err(DaemonError::from)?;
     if policies.is_empty() {

@@ -5,7 +5,8 @@
 //! the scan at the start covers for them. Events are recorded one after the other and never during
 //! a scan, so an event is newer than the scan before it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +16,14 @@ use reclaim_model::{
     Namespace, RecordTimes, TargetsInUse, UseEvent, UseEventKind, WrittenRecord, chain,
 };
 use reclaim_plan::targets_in_use;
-use reclaim_store::StoreError;
+use reclaim_store::{Events, StoreError};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{LastUseIndex, Observed};
+use crate::observer::MaintenanceObserver;
 
 /// The time between two scans when no event needs one.
 const PERIOD: Duration = Duration::from_secs(600);
@@ -51,15 +53,22 @@ impl LastUseIndex {
     ///
     /// If a container store cannot be read, all images of the namespace count as in use.
     ///
+    /// Returns how many image records of each namespace a prune keeps because their image cannot be
+    /// read.
+    ///
     /// Cancellation safe: it only reads, and records each namespace as a whole.
     ///
     /// # Errors
     ///
     /// If containerd cannot be read whole; nothing is recorded then.
-    pub async fn reconcile(self: &Arc<Self>, engine: &Engine) -> Result<(), RunError> {
+    pub async fn reconcile(
+        self: &Arc<Self>,
+        engine: &Engine,
+    ) -> Result<BTreeMap<Namespace, usize>, RunError> {
         let index = Arc::clone(self);
         let moment = blocking(move || index.moment()).await;
         let inventory = Shared::new(engine.observe_all().await?);
+        let mut unreadable = BTreeMap::new();
         for namespace in inventory.namespaces.keys() {
             let registered = engine.registered(namespace).await;
             let (name, index) = (namespace.clone(), Arc::clone(self));
@@ -76,8 +85,9 @@ impl LastUseIndex {
                     }
                 };
                 index.record_scan(&name, &seen, moment);
+                seen.unreadable
             });
-            recording.await;
+            unreadable.insert(namespace.clone(), recording.await);
         }
         let index = Arc::clone(self);
         let forgetting = inventory.read(move |inventory| {
@@ -87,18 +97,24 @@ impl LastUseIndex {
             }
         });
         forgetting.await;
-        Ok(())
+        Ok(unreadable)
     }
 
     /// Keeps the index up to date and on disk until it is cancelled: by containerd's events, by
-    /// scans, and by the reports of this engine's runs.
+    /// scans, and by the reports of this engine's runs. `observer` receives the state of the event
+    /// stream and the results of scans.
     ///
     /// It returns after the last save, which may have failed. No error ends it: it retries, and logs
     /// each outage once.
-    pub async fn watch(self: Arc<Self>, engine: &Engine, cancel: &CancellationToken) {
+    pub async fn watch(
+        self: Arc<Self>,
+        engine: &Engine,
+        observer: &dyn MaintenanceObserver,
+        cancel: &CancellationToken,
+    ) {
         let mut saver = Saver::new(Arc::clone(&self));
         {
-            let following_events = pin!(self.follow_events(engine));
+            let following_events = pin!(self.follow_events(engine, observer));
             let following_reports = pin!(self.follow_reports(engine));
             let saving = pin!(saver.run());
             tokio::select! {
@@ -130,15 +146,20 @@ impl LastUseIndex {
     }
 
     /// Records events, and reconnects whenever the stream breaks.
-    async fn follow_events(self: &Arc<Self>, engine: &Engine) {
+    async fn follow_events(self: &Arc<Self>, engine: &Engine, observer: &dyn MaintenanceObserver) {
         let mut wait = FIRST_WAIT;
         let mut is_logged = false;
         loop {
-            let mut has_begun = false;
-            let Err(error) = self.follow_stream(engine, &mut has_begun).await;
-            if has_begun {
-                (wait, is_logged) = (FIRST_WAIT, false);
-            }
+            let error = match engine.store().events().await {
+                Ok(events) => {
+                    (wait, is_logged) = (FIRST_WAIT, false);
+                    observer.event_stream(true);
+                    let Err(error) = self.follow_stream(engine, events, observer).await;
+                    error
+                }
+                Err(error) => error,
+            };
+            observer.event_stream(false);
             let error = chain(&error);
             if is_logged {
                 debug!(error, "cannot connect to containerd's event stream");
@@ -158,23 +179,22 @@ impl LastUseIndex {
     async fn follow_stream(
         self: &Arc<Self>,
         engine: &Engine,
-        has_begun: &mut bool,
-    ) -> Result<std::convert::Infallible, StoreError> {
-        let mut events = engine.store().events().await?;
-        *has_begun = true;
+        mut events: Events,
+        observer: &dyn MaintenanceObserver,
+    ) -> Result<Infallible, StoreError> {
         let index = Arc::clone(self);
         blocking(move || index.forget_checks()).await;
         debug!("connected to containerd's event stream");
         let mut scans = ScanSchedule::begin();
         loop {
             tokio::select! {
-                () = sleep_until(scans.next) => scans.scan(engine, self).await,
+                () = sleep_until(scans.next) => scans.scan(engine, self, observer).await,
                 event = events.next() => {
                     let event = completed(engine, event?).await;
                     // The index may be locked by a large scan or save.
                     let index = Arc::clone(self);
-                    let observed = blocking(move || index.record_event(&event)).await;
-                    if observed == Observed::ScanNeeded {
+                    let recorded = blocking(move || index.record_event(&event)).await;
+                    if recorded == Observed::ScanNeeded {
                         scans.soon();
                     }
                 }
@@ -228,14 +248,20 @@ impl ScanSchedule {
         self.next = self.next.min(soon);
     }
 
-    async fn scan(&mut self, engine: &Engine, index: &Arc<LastUseIndex>) {
+    async fn scan(
+        &mut self,
+        engine: &Engine,
+        index: &Arc<LastUseIndex>,
+        observer: &dyn MaintenanceObserver,
+    ) {
         let begun = Instant::now();
         let scanned = index.reconcile(engine).await;
         let now = Instant::now();
         let pause = PAUSE.max((now - begun) * PAUSE_FACTOR);
         self.not_before = now + pause;
         match scanned {
-            Ok(()) => {
+            Ok(unreadable) => {
+                observer.scanned(&unreadable);
                 debug!(took = ?(now - begun), "scanned which images are in use");
                 self.next = now + PERIOD.max(pause);
                 self.is_logged = false;

@@ -121,7 +121,7 @@ fn spawn(
 ) -> JoinHandle<()> {
     let (engine, index) = (Arc::clone(engine), Arc::clone(index));
     let cancel = cancel.clone();
-    tokio::spawn(async move { index.watch(&engine, &cancel).await })
+    tokio::spawn(async move { index.watch(&engine, &(), &cancel).await })
 }
 
 async fn build(namespace: &NamespaceClient, name: &str) -> BuiltImage {

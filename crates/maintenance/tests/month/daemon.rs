@@ -3,14 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use reclaim_engine::{ContainerdConfig, Engine};
 use reclaim_maintenance::{
-    LastUseIndex, LateRoom, Maintenance, PolicyRun, PolicySet, Registries, RunHistory, Scheduler,
-    SchedulerHandle, SchedulerObserver,
+    LastUseIndex, LateRoom, Maintenance, MaintenanceObserver, PolicyRun, PolicySet, Registries,
+    RunHistory, Scheduler, SchedulerHandle,
 };
-use reclaim_model::PolicyName;
-use reclaim_store::{Clock, Containerd, Filesystems};
+use reclaim_store::{Clock, Containerd};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -88,9 +86,9 @@ impl Daemon {
         let (finishing, token) = (Arc::clone(&engine), stop.clone());
         tasks.spawn(async move { finishing.finish_runs(&token).await });
         let (ending, keeper, token) = (Arc::clone(&index), Arc::clone(&engine), stop.clone());
-        tasks.spawn(async move { ending.end_holds(&keeper, &token).await });
+        tasks.spawn(async move { ending.end_holds(&keeper, &(), &token).await });
         let token = stop.clone();
-        tasks.spawn(async move { index.watch(&engine, &token).await });
+        tasks.spawn(async move { index.watch(&engine, &(), &token).await });
         Self {
             tasks,
             stop,
@@ -120,14 +118,8 @@ impl Daemon {
 #[derive(Debug)]
 struct Observer(Shared);
 
-impl SchedulerObserver for Observer {
-    fn measured(&self, _: Option<&Filesystems>) {}
-
-    fn inhibited(&self, _: bool) {}
-
+impl MaintenanceObserver for Observer {
     fn ran(&self, run: &PolicyRun) {
         self.0.host().ran(run);
     }
-
-    fn due(&self, _: &PolicyName, _: Option<Timestamp>) {}
 }

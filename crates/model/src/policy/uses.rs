@@ -15,6 +15,8 @@ pub struct TargetsInUse {
     pub used: BTreeSet<Digest>,
     /// The targets that each container uses, by its ID.
     pub containers: BTreeMap<String, BTreeSet<Digest>>,
+    /// How many image records a prune would keep because their image cannot be read.
+    pub unreadable: usize,
 }
 
 /// A target that a scan found.
