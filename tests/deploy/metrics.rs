@@ -11,10 +11,15 @@ const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
 /// Labels that Prometheus adds.
 const ADDED: [&str; 2] = ["instance", "job"];
 
-/// Returns the metrics of the daemon with their labels.
+/// The metric that Prometheus adds for each scraped daemon.
+const UP: &str = "up";
+
+/// Returns the metrics of the daemon, and of its scrape, with their labels.
 fn declared() -> BTreeMap<String, BTreeSet<&'static str>> {
+    let of_scrape: (&str, &[&str]) = (UP, &[]);
     FAMILIES
         .iter()
+        .chain([&of_scrape])
         .map(|(name, labels)| {
             let labels = labels.iter().copied().chain(ADDED);
             ((*name).to_owned(), labels.collect())
@@ -58,7 +63,7 @@ fn collect(value: &serde_json::Value, found: &mut Vec<String>) {
 fn names(query: &str) -> BTreeSet<&str> {
     query
         .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
-        .filter(|word| word.starts_with("reclaim_"))
+        .filter(|word| *word == UP || word.starts_with("reclaim_") || word.starts_with("process_"))
         .map(|name| {
             let stem = PARTS.iter().find_map(|part| name.strip_suffix(part));
             stem.filter(|stem| stem.ends_with("_seconds"))
@@ -120,7 +125,32 @@ fn reads_names_and_labels_of_a_query() {
     assert_eq!(names(query), ["reclaim_run_seconds"].into());
     assert_eq!(labels(query), ["a", "c", "le"].into());
     assert_eq!(
-        names("reclaim_images_kept + x"),
-        ["reclaim_images_kept"].into()
+        names("reclaim_images_kept + x == on (job) up"),
+        ["reclaim_images_kept", "up"].into()
     );
+}
+
+/// Returns the names of the alerts in a text, each after `before`.
+fn alerts<'t>(text: &'t str, before: &str) -> BTreeSet<&'t str> {
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix(before))
+        .filter_map(|rest| rest.split(',').next())
+        .collect()
+}
+
+#[test]
+fn each_alert_has_a_test_that_it_fires_and_one_that_it_does_not() {
+    let rules = read("deploy/prometheus/reclaim.rules.yaml");
+    let tests = ["daemon", "reclaim"]
+        .map(|name| read(&format!("deploy/prometheus/{name}.rules.test.yaml")))
+        .concat();
+    let all = alerts(&rules, "- alert: ");
+    assert!(all.len() > 30, "{all:?}");
+    // In these files a test without alerts has one line.
+    assert_eq!(alerts(&tests, "- alertname: "), all, "fires");
+    assert_eq!(alerts(&tests, "- { alertname: "), all, "does not fire");
+    let documented = read("docs/operations.md");
+    for alert in all {
+        assert!(documented.contains(&format!("`{alert}`")), "{alert}");
+    }
 }

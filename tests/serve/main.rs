@@ -22,6 +22,8 @@ mod images;
 mod inhibit;
 mod json;
 mod maintenance;
+mod measured;
+mod metrics;
 mod newest;
 mod one_core;
 mod protected;

@@ -6,69 +6,9 @@ use reclaim_testkit::{Containerd, Layer, Signal, image};
 use tokio::time::Instant;
 
 use crate::daemon::Daemon;
+use crate::measured::Measured;
 use crate::prune::wait_until_gone;
-use crate::rig::{self, Rig};
-
-/// Time between two checks of the state.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Longer than a daemon takes to notice a change.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A daemon with a metrics listener.
-struct Measured {
-    daemon: Daemon,
-    address: String,
-    _config: tempfile::TempDir,
-}
-
-impl Measured {
-    async fn start(containerd: &str) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap().to_string();
-        drop(free);
-        let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join("config.toml");
-        std::fs::write(&config, format!("[metrics]\nlisten = \"{address}\"\n")).unwrap();
-        let daemon =
-            Daemon::start_with(containerd, &["--config", config.to_str().unwrap()], &[]).await;
-        Self {
-            daemon,
-            address,
-            _config: directory,
-        }
-    }
-
-    async fn get(&self, path: &str) -> (u16, String) {
-        let stream = tokio::net::TcpStream::connect(&self.address).await.unwrap();
-        let answer = crate::daemon::ask_on(stream, "GET", path, &[], "")
-            .await
-            .unwrap();
-        (answer.status.as_u16(), answer.body)
-    }
-
-    /// Calls `reclaim health` on the API socket. Returns its exit status and output.
-    fn health(&self, args: &[&str]) -> (i32, String) {
-        let host = format!("unix://{}", self.daemon.socket().display());
-        // `health` contacts neither a collector of spans nor containerd.
-        let globals = ["--host", &host, "--otlp-endpoint", "http://192.0.2.1:4317"];
-        let args = [&globals[..], &["health"], args].concat();
-        let output = tokio::task::block_in_place(|| rig::call("/nonexistent", "", &args));
-        (output.code, output.stdout + &output.stderr)
-    }
-
-    /// Waits until `/ready` has this status, and returns how long that took.
-    async fn until_ready(&self, status: u16) -> Duration {
-        let began = Instant::now();
-        while self.get("/ready").await.0 != status {
-            assert!(began.elapsed() < PATIENCE, "never {status}");
-            tokio::time::sleep(PAUSE).await;
-        }
-        let up = format!("\nreclaim_containerd_up {}\n", u8::from(status == 200));
-        let metrics = self.get("/metrics").await.1;
-        assert!(metrics.contains(&up), "{metrics}");
-        began.elapsed()
-    }
-}
+use crate::rig::Rig;
 
 async fn rig_with_one_image() -> Rig {
     let rig = Rig::start().await;
@@ -87,7 +27,7 @@ fn announce(what: &str, took: Duration) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_containerd_makes_the_daemon_unready_and_fails_requests() {
     let rig = rig_with_one_image().await;
-    let measured = Measured::start(rig.containerd.address()).await;
+    let measured = Measured::start(rig.containerd.address(), &[]).await;
     announce("ready", measured.until_ready(200).await);
     assert_eq!(measured.health(&[]), (0, "ready\n".to_owned()));
     rig.containerd.signal(Signal::STOP);
@@ -122,7 +62,7 @@ async fn a_stopped_containerd_makes_the_daemon_unready_and_fails_requests() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_ends_while_containerd_is_stopped() {
     let rig = rig_with_one_image().await;
-    let mut measured = Measured::start(rig.containerd.address()).await;
+    let mut measured = Measured::start(rig.containerd.address(), &[]).await;
     measured.until_ready(200).await;
     rig.containerd.signal(Signal::STOP);
     let asking = measured.daemon.ask("POST", "/images/prune");
@@ -156,7 +96,7 @@ async fn becomes_ready_when_containerd_starts() {
     let mut containerd = Containerd::start().await;
     let address = containerd.address().to_owned();
     containerd.kill().await;
-    let measured = Measured::start(&address).await;
+    let measured = Measured::start(&address, &[]).await;
     assert_eq!(measured.get("/live").await.0, 200);
     measured.until_ready(503).await;
     measured

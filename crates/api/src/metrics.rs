@@ -5,31 +5,35 @@
 //! contains the name of an image.
 
 mod families;
+mod process;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use reclaim_engine::{Engine, Health, now};
+use reclaim_engine::{CallObserver, EndedCall, Engine, Health, now, state};
 use reclaim_maintenance::{
-    Filesystems, LastUseIndex, Measure, PolicyOutcome, PolicyRun, SchedulerObserver,
+    Filesystems, LastUseIndex, MaintenanceObserver, Measure, PolicyOutcome, PolicyRun,
 };
-use reclaim_model::{Filesystem, KeepReason, PolicyName, Report};
+use reclaim_model::{Filesystem, KeepReason, Namespace, PolicyName, Report};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::health;
+use crate::listen::TlsExpiry;
 pub use families::FAMILIES;
 use families::{
-    DataLabels, Families, FilesystemLabel, PolicyFilesystem, PolicyKind, PolicyLabel, PolicyReason,
-    RunLabels,
+    DataLabels, Families, FilesystemLabel, KindLabel, MethodCode, MethodLabel, NamespaceLabel,
+    PolicyFilesystem, PolicyKind, PolicyLabel, PolicyReason, RunLabels, raise,
 };
 
 /// The content type of the metrics.
@@ -40,28 +44,36 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub struct Metrics {
     registry: Registry,
     families: Families,
-    index: Option<Arc<LastUseIndex>>,
+    engine: Arc<Engine>,
+    index: Arc<LastUseIndex>,
     health: Arc<Health>,
 }
 
 impl Metrics {
     /// Creates all metrics. `index` counts images that were pulled again, `health` reports whether
     /// containerd answers.
-    pub fn new(version: &str, index: Option<Arc<LastUseIndex>>, health: Arc<Health>) -> Self {
-        let mut registry = Registry::with_prefix("reclaim");
+    pub fn new(
+        version: &str,
+        engine: Arc<Engine>,
+        index: Arc<LastUseIndex>,
+        health: Arc<Health>,
+    ) -> Self {
+        let mut registry = Registry::default();
         let families = Families::registered(&mut registry);
         families.set_version(version);
+        families.set_start_time();
         Self {
             registry,
             families,
+            engine,
             index,
             health,
         }
     }
 
-    /// Counts the runs of an engine until `cancel` is cancelled.
-    pub async fn count_runs(&self, engine: &Engine, cancel: &CancellationToken) {
-        let mut reports = engine.reports();
+    /// Counts the runs of the engine until `cancel` is cancelled.
+    pub async fn count_runs(&self, cancel: &CancellationToken) {
+        let mut reports = self.engine.reports();
         loop {
             let received = tokio::select! {
                 () = cancel.cancelled() => return,
@@ -91,6 +103,22 @@ impl Metrics {
         success.set(i64::from(is_accepted));
     }
 
+    /// Records when the TLS files in force expire.
+    pub fn tls_expires(&self, expiry: &TlsExpiry) {
+        let family = &self.families.tls_expiry;
+        family.clear();
+        for (kind, at) in [
+            ("server", expiry.server),
+            ("client_ca", expiry.client_ca),
+            ("crl", expiry.crl),
+        ] {
+            if let Some(at) = at {
+                let gauge = family.get_or_create(&KindLabel { kind });
+                gauge.set(at.as_second());
+            }
+        }
+    }
+
     /// Whether containerd has answered lately.
     pub fn is_ready(&self) -> bool {
         self.health.is_up()
@@ -98,18 +126,29 @@ impl Metrics {
 
     /// Renders all metrics as `OpenMetrics` text.
     pub fn render(&self) -> String {
-        if let Some(index) = &self.index {
-            self.families.set_repulls(index.repulls());
-        }
-        self.families.containerd_up.set(i64::from(self.is_ready()));
-        let damaged = reclaim_engine::state::damaged_files();
-        self.families.set_damaged_state_files(damaged);
+        self.read();
         let mut text = String::new();
         // Writing to a string cannot fail.
         if encode(&mut text, &self.registry).is_err() {
             text.clear();
         }
         text
+    }
+
+    /// Sets the metrics of what others count.
+    fn read(&self) {
+        let families = &self.families;
+        families.containerd_up.set(i64::from(self.is_ready()));
+        let last_answer = &families.containerd_last_answer;
+        last_answer.set(begin_of(self.health.age()));
+        families.run_start.set(begin_of(self.engine.running_for()));
+        raise(&families.refused_as_busy, self.engine.refused_as_busy());
+        raise(&families.repulls, self.index.repulls());
+        raise(&families.damaged_state_files, state::damaged_files());
+        let writes = state::writes();
+        raise(&families.failed_state_writes, writes.failed);
+        families.last_state_write.set(seconds(writes.last_success));
+        families.set_process_usage();
     }
 
     /// Counts one run.
@@ -185,7 +224,7 @@ impl Metrics {
     }
 }
 
-impl SchedulerObserver for Metrics {
+impl MaintenanceObserver for Metrics {
     fn measured(&self, found: Option<&Filesystems>) {
         if let Some(found) = found {
             self.filesystems(&found.seen);
@@ -239,6 +278,57 @@ impl SchedulerObserver for Metrics {
         drop(self.families.last_success.get_or_create(&label));
         self.families.next.get_or_create(&label).set(due);
     }
+
+    fn waits_for_lock(&self, since: Option<Timestamp>) {
+        self.families.lock_wait.set(seconds(since));
+    }
+
+    fn lock_failed(&self) {
+        self.families.lock_failures.inc();
+    }
+
+    fn event_stream(&self, is_connected: bool) {
+        self.families.event_stream_up.set(is_connected.into());
+    }
+
+    fn scanned(&self, unreadable: &BTreeMap<Namespace, usize>) {
+        // A namespace that is gone loses its series.
+        let family = &self.families.unreadable;
+        family.clear();
+        for (namespace, images) in unreadable {
+            let label = NamespaceLabel::of(namespace);
+            family.get_or_create(&label).set(signed(*images as u64));
+        }
+    }
+
+    fn held(&self, bytes: u64) {
+        self.families.held.set(signed(bytes));
+    }
+}
+
+impl CallObserver for Metrics {
+    fn ended(&self, call: &EndedCall<'_>) {
+        if let Some(took) = call.took {
+            let label = MethodLabel::of(call.method);
+            let durations = self.families.call_seconds.get_or_create(&label);
+            durations.observe(took.as_secs_f64());
+        }
+        if let Some(code) = &call.error {
+            let label = MethodCode::of(call.method, code);
+            self.families.call_errors.get_or_create(&label).inc();
+        }
+    }
+}
+
+/// Returns the time in seconds since 1970; 0 if there is none.
+fn seconds(time: Option<Timestamp>) -> i64 {
+    time.map_or(0, Timestamp::as_second)
+}
+
+/// Returns when something of this age began, in seconds since 1970; 0 if there is none.
+fn begin_of(age: Option<Duration>) -> i64 {
+    let age = age.map(|age| SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX));
+    seconds(age.and_then(|age| now().saturating_sub(age).ok()))
 }
 
 /// Returns how many bytes a run had to free on a filesystem.

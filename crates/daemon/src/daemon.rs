@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use reclaim_api::access::Access;
 use reclaim_api::listen::{self, Limits, Tls};
 use reclaim_api::metrics::{self, Metrics};
 use reclaim_engine::Health;
-use reclaim_maintenance::{Filesystems, PolicyRun, Scheduler, SchedulerHandle, SchedulerObserver};
+use reclaim_maintenance::{MaintenanceObserver, Scheduler, SchedulerHandle};
 use reclaim_model::PolicyName;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,11 +52,15 @@ impl Daemon {
         let health = Arc::new(Health::default());
         let metrics = Arc::new(Metrics::new(
             env!("CARGO_PKG_VERSION"),
-            Some(Arc::clone(&host.index)),
+            Arc::clone(&host.engine),
+            Arc::clone(&host.index),
             Arc::clone(&health),
         ));
         metrics.reloaded(true);
         metrics.tls_reloaded(true);
+        for connection in [host.engine.store(), &host.health_connection] {
+            connection.observe_calls(Arc::clone(&metrics) as _);
+        }
         let hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signal)?;
         let mut tasks = JoinSet::new();
         if let Some(address) = host.config.metrics {
@@ -69,22 +72,21 @@ impl Daemon {
         let watched = Arc::clone(&health);
         tasks.spawn(async move { watched.watch(&connection, &token).await });
         let (engine, index) = (Arc::clone(&host.engine), Arc::clone(&host.index));
-        let token = cancel.clone();
-        tasks.spawn(async move { index.watch(&engine, &token).await });
+        let (observer, token) = (Arc::clone(&metrics), cancel.clone());
+        tasks.spawn(async move { index.watch(&engine, &*observer, &token).await });
         let (engine, index) = (Arc::clone(&host.engine), Arc::clone(&host.index));
-        let token = cancel.clone();
-        tasks.spawn(async move { index.end_holds(&engine, &token).await });
-        let (engine, counting) = (Arc::clone(&host.engine), Arc::clone(&metrics));
-        let token = cancel.clone();
-        tasks.spawn(async move { counting.count_runs(&engine, &token).await });
+        let (observer, token) = (Arc::clone(&metrics), cancel.clone());
+        tasks.spawn(async move { index.end_holds(&engine, &*observer, &token).await });
+        let (counting, token) = (Arc::clone(&metrics), cancel.clone());
+        tasks.spawn(async move { counting.count_runs(&token).await });
         let (new, adopted) = mpsc::channel(1);
-        let mut observer: Arc<dyn SchedulerObserver> = Arc::clone(&metrics) as _;
+        let mut observers: Vec<Arc<dyn MaintenanceObserver>> = vec![Arc::clone(&metrics) as _];
         if let Some(sender) = events {
             let (queue, sending) = EventQueue::new(sender, cancel.clone());
             tasks.spawn(sending);
-            observer = Arc::new(WithEvents { queue, observer });
+            observers.push(Arc::new(queue));
         }
-        let scheduler = Scheduler::new(set, Arc::clone(&host.history), observer);
+        let scheduler = Scheduler::new(set, Arc::clone(&host.history), Arc::new(observers));
         let handle = scheduler.handle();
         let token = cancel.clone();
         tasks.spawn(async move { scheduler.run(adopted, &token).await });
@@ -100,6 +102,7 @@ impl Daemon {
             metrics: Arc::clone(&metrics),
         });
         if let Some(following) = tls.clone() {
+            following.record_expiry();
             let token = cancel.clone();
             tasks.spawn(async move { following.follow(&token).await });
         }
@@ -144,32 +147,6 @@ async fn serve_metrics(
         access,
         cancel.clone(),
     ))
-}
-
-/// An observer that also sends events.
-#[derive(Debug)]
-struct WithEvents {
-    queue: EventQueue,
-    observer: Arc<dyn SchedulerObserver>,
-}
-
-impl SchedulerObserver for WithEvents {
-    fn measured(&self, filesystems: Option<&Filesystems>) {
-        self.observer.measured(filesystems);
-    }
-
-    fn inhibited(&self, is_inhibited: bool) {
-        self.observer.inhibited(is_inhibited);
-    }
-
-    fn ran(&self, run: &PolicyRun) {
-        self.observer.ran(run);
-        self.queue.put(run);
-    }
-
-    fn due(&self, policy: &PolicyName, at: Option<Timestamp>) {
-        self.observer.due(policy, at);
-    }
 }
 
 /// How long a daemon may take to end, in addition to the grace period. The command waits one more

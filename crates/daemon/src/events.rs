@@ -16,7 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
-use reclaim_maintenance::{PolicyOutcome, PolicyRun, RunRecord};
+use reclaim_maintenance::{MaintenanceObserver, PolicyOutcome, PolicyRun, RunRecord};
 use reclaim_model::chain;
 use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
@@ -219,9 +219,10 @@ impl EventQueue {
         };
         (Self { records }, sending)
     }
+}
 
-    /// Puts the event of a run into the queue.
-    pub(crate) fn put(&self, run: &PolicyRun) {
+impl MaintenanceObserver for EventQueue {
+    fn ran(&self, run: &PolicyRun) {
         let Some(record) = run.record() else {
             return;
         };

@@ -110,7 +110,13 @@ impl TlsReloader {
         let tls = self.tls.clone();
         let reloaded = blocking(move || tls.reload()).await;
         self.metrics.tls_reloaded(reloaded.is_ok());
+        self.record_expiry();
         reloaded.map_err(|error| chain(&error))
+    }
+
+    /// Records when the files in force expire.
+    pub(crate) fn record_expiry(&self) {
+        self.metrics.tls_expires(&self.tls.expiry());
     }
 
     /// Reads the files again whenever they differ from those in force, until it is cancelled.

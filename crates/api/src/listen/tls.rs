@@ -16,6 +16,8 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
+use super::expiry::{TlsExpiry, certificates_expire, lists_expire};
+
 /// The time between two checks whether the files have changed.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
@@ -47,6 +49,7 @@ struct Shared {
 /// What was read from the files.
 struct Loaded {
     config: Arc<ServerConfig>,
+    expiry: TlsExpiry,
     /// The files before they were read.
     stamps: Vec<Option<Stamp>>,
 }
@@ -124,7 +127,9 @@ impl TlsFiles {
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .map_err(|source| failed("key", &self.key, source))?;
         let mut roots = RootCertStore::empty();
-        for authority in sections::<CertificateDer<'_>>("authority", &self.authority)? {
+        let authorities: Vec<CertificateDer<'_>> = sections("authority", &self.authority)?;
+        let client_ca = certificates_expire(&authorities);
+        for authority in authorities {
             roots.add(authority).map_err(|error| TlsError::Config {
                 what: "--tls-ca is not a CA certificate",
                 source: Box::new(error),
@@ -135,6 +140,11 @@ impl TlsFiles {
             let lists = sections("list of revoked certificates", path)?;
             revoked.extend::<Vec<CertificateRevocationListDer<'_>>>(lists);
         }
+        let expiry = TlsExpiry {
+            server: certificates_expire(&certificates),
+            client_ca,
+            crl: lists_expire(&revoked),
+        };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
@@ -162,6 +172,7 @@ impl TlsFiles {
         config.send_tls13_tickets = 0;
         Ok(Loaded {
             config: Arc::new(config),
+            expiry,
             stamps,
         })
     }
@@ -179,6 +190,11 @@ impl Tls {
         let current = self.shared.current.write();
         *current.unwrap_or_else(PoisonError::into_inner) = loaded;
         Ok(())
+    }
+
+    /// Returns when the files in force expire.
+    pub fn expiry(&self) -> TlsExpiry {
+        self.current().expiry
     }
 
     /// Waits until the files differ from those in force.

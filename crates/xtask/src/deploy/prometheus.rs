@@ -12,7 +12,10 @@ use crate::shell;
 use crate::workspace::Workspace;
 
 const RULES: &str = "deploy/prometheus/reclaim.rules.yaml";
-const TESTS: &str = "deploy/prometheus/reclaim.rules.test.yaml";
+const TESTS: [&str; 2] = [
+    "deploy/prometheus/daemon.rules.test.yaml",
+    "deploy/prometheus/reclaim.rules.test.yaml",
+];
 const DASHBOARD: &str = "deploy/grafana/reclaim.json";
 
 /// Fetches `promtool`. It is not installed, because in Debian 12 it is part of the server's package.
@@ -28,7 +31,7 @@ pub(super) fn check(workspace: &Workspace, promtool: &Path) -> Result<(), Failur
         command
     };
     shell::show_and_run(promtool().args(["check", "rules", "--lint-fatal", RULES]))?;
-    shell::show_and_run(promtool().args(["test", "rules", TESTS]))?;
+    shell::show_and_run(promtool().args(["test", "rules"]).args(TESTS))?;
     let queries = queries(&workspace.root.join(DASHBOARD))?;
     let directory = workspace.empty_directory("deploy/grafana")?;
     let file = directory.join("queries.json");
