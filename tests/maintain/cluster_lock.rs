@@ -11,6 +11,12 @@ use crate::host::Host;
 
 const MIB: u64 = 1 << 20;
 
+/// Since when a policy waits for the cluster lock.
+const WAIT_START: &str = "reclaim_cluster_lock_wait_start_timestamp_seconds";
+
+/// How often the cluster lock could not be acquired.
+const LOCK_FAILURES: &str = "reclaim_cluster_lock_failures_total";
+
 /// The only Lease of the cluster lock.
 const LEASE: &str = "reclaim-turn-0";
 
@@ -88,9 +94,12 @@ async fn a_node_waits_for_the_lease() {
     .await;
     assert_eq!(host.names().await.len(), 1);
     assert_eq!(daemon.metric(&ran("capped")).await.unwrap_or(0), 0);
+    daemon.wait_for(WAIT_START, |value| value > 0).await;
 
     server.put(LEASE, &json!({ "leaseTransitions": 0 }));
     daemon.wait_for(&ran("capped"), |value| value == 1).await;
+    assert_eq!(daemon.metric(WAIT_START).await, Some(0));
+    assert_eq!(daemon.metric(LOCK_FAILURES).await, Some(0));
     assert_eq!(host.names().await.len(), 0);
     assert_eq!(server.lease(LEASE)["spec"]["leaseTransitions"], 1);
     assert!(daemon.stop().await.success());
@@ -155,4 +164,37 @@ async fn removes_nothing_without_the_lease() {
         error.contains("acquire the cluster lock") && error.contains("leases is forbidden"),
         "{error}"
     );
+}
+
+/// The Event is what `kubectl describe node` shows. A server that refuses Events changes no run.
+#[tokio::test]
+async fn a_failed_run_becomes_an_event_about_the_node() {
+    let server = ApiServer::default();
+    server.set_mode(ServerMode::Forbidden);
+    let host = host(1).await;
+    let daemon = start(&host, "this", server.listen().await);
+    daemon.wait_for(&ran("failed"), |value| value > 0).await;
+    daemon.wait_for(LOCK_FAILURES, |value| value > 0).await;
+    assert!(server.events().is_empty());
+    // The Leases have no namespace, and Events do.
+    server.lose_namespace();
+    server.set_mode(ServerMode::Healthy);
+    until("there is an event", async || !server.events().is_empty()).await;
+    let so_far = daemon.metric(&ran("failed")).await.unwrap();
+    daemon
+        .wait_for(&ran("failed"), |value| value > so_far)
+        .await;
+    let events = server.events();
+    let [event] = &events[..] else {
+        panic!("the event repeats: {events:#?}");
+    };
+    assert_eq!(event["reason"], "ReclaimRunFailed");
+    assert_eq!(event["regarding"]["name"], "this");
+    let note = event["note"].as_str().unwrap();
+    assert!(
+        note.starts_with("Policy p failed: acquire the cluster lock: "),
+        "{note}"
+    );
+    assert_eq!(host.names().await.len(), 1);
+    assert!(daemon.stop().await.success());
 }

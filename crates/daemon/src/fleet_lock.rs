@@ -4,13 +4,14 @@ use std::error::Error;
 use std::{fmt, io};
 
 use async_trait::async_trait;
-use reclaim_fleet::{ClusterLockConfig, ClusterLockError};
-use reclaim_maintenance::{ClusterLock, ClusterLockGuard};
+use reclaim_fleet::{ClusterLockConfig, ClusterLockError, NodeEventError};
+use reclaim_maintenance::{ClusterLock, ClusterLockGuard, PolicyRun};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Fleet;
 use crate::host::node_name;
+use crate::node_events::NodeEventQueue;
 
 /// Why the cluster lock cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,8 @@ pub(crate) enum FleetError {
     },
     #[error(transparent)]
     Lock(#[from] ClusterLockError),
+    #[error(transparent)]
+    Event(#[from] NodeEventError),
 }
 
 /// The cluster lock of a configuration. It connects when it is first acquired, so that a node
@@ -29,6 +32,7 @@ pub(crate) enum FleetError {
 pub(crate) struct FleetLock {
     fleet: Fleet,
     lock: OnceCell<reclaim_fleet::ClusterLock>,
+    events: NodeEventQueue,
 }
 
 /// The cluster lock while this node has it.
@@ -37,6 +41,7 @@ struct FleetLockGuard(reclaim_fleet::ClusterLockGuard);
 impl FleetLock {
     pub(crate) fn new(fleet: Fleet) -> Self {
         Self {
+            events: NodeEventQueue::new(fleet.clone()),
             fleet,
             lock: OnceCell::new(),
         }
@@ -59,6 +64,10 @@ impl ClusterLock for FleetLock {
         let lock = self.lock.get_or_try_init(|| connect(&self.fleet)).await?;
         Ok(Box::new(FleetLockGuard(lock.acquire(cancel).await?)))
     }
+
+    fn ran(&self, run: &PolicyRun) {
+        self.events.put(run);
+    }
 }
 
 #[async_trait]
@@ -69,6 +78,14 @@ impl ClusterLockGuard for FleetLockGuard {
 
     async fn release(self: Box<Self>) {
         self.0.release().await;
+    }
+}
+
+/// Returns the name of this node in the cluster.
+pub(crate) fn node_of(configured: Option<String>) -> Result<String, FleetError> {
+    match configured {
+        Some(node) => Ok(node),
+        None => node_name().map_err(|source| FleetError::NoName { source }),
     }
 }
 
@@ -85,10 +102,7 @@ async fn connect(fleet: &Fleet) -> Result<reclaim_fleet::ClusterLock, FleetError
         max_holders: at_once,
         namespace,
         lease_name,
-        node: match node {
-            Some(node) => node,
-            None => node_name().map_err(|source| FleetError::NoName { source })?,
-        },
+        node: node_of(node)?,
         lease_duration,
     };
     Ok(reclaim_fleet::ClusterLock::connect(config).await?)

@@ -10,6 +10,8 @@ mod events;
 #[cfg(feature = "fleet")]
 mod fleet_lock;
 mod host;
+#[cfg(feature = "fleet")]
+mod node_events;
 mod reload;
 mod serve;
 mod systemd;

@@ -72,15 +72,20 @@ pub enum ClusterLockError {
 /// The message of the API server, or of the client if the server sent none.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
+/// Returns the status of a failed call, or 0 if the server sent none, and the message without the text
+/// that the client adds to the server's.
+pub(crate) fn status_and_cause(error: kube::Error) -> (u16, Cause) {
+    if let kube::Error::Api(status) = error {
+        (status.code, status)
+    } else {
+        (0, Box::new(error))
+    }
+}
+
 impl ClusterLockError {
     /// Classifies the error of a call.
     pub(crate) fn of_call(verb: &'static str, lease: String, error: kube::Error) -> Self {
-        // The server's message, without the text that the client adds.
-        let (code, source): (u16, Cause) = if let kube::Error::Api(status) = error {
-            (status.code, status)
-        } else {
-            (0, Box::new(error))
-        };
+        let (code, source) = status_and_cause(error);
         match code {
             401 | 403 => Self::Forbidden {
                 verb,

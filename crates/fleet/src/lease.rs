@@ -146,12 +146,13 @@ impl LeaseClient {
     }
 }
 
-/// Returns the time of day, which is informative in a lease: no node compares it with its own.
+/// Returns the time of day, which is informative in leases and Events: no node compares it with its
+/// own.
 #[expect(
     clippy::disallowed_methods,
     reason = "informative; nothing depends on it"
 )]
-fn now() -> MicroTime {
+pub(crate) fn now() -> MicroTime {
     let now = std::time::SystemTime::now().try_into();
     MicroTime(now.unwrap_or(Timestamp::UNIX_EPOCH))
 }

@@ -1,4 +1,4 @@
-//! A lock among the nodes of a cluster, by coordination Leases.
+//! A lock among the nodes of a cluster, by coordination Leases, and Events about a node.
 //!
 //! If all nodes of a cluster collect at once, all their disks are slow at once; and if images were
 //! removed too eagerly, all nodes pull at once. A [`ClusterLock`] limits how many nodes work at the
@@ -16,19 +16,27 @@
 //! counted from before its last write, the lock is lost ([`ClusterLockGuard::lost`]), and the holder
 //! has the last third to stop before another node can take the lease.
 //!
-//! # What it does not guarantee
+//! # What the lock does not guarantee
 //!
 //! Safety does not depend on this lock: it only spreads the load of a cluster. Other locks, on each
 //! node, prevent two runs at once.
+//!
+//! # Events
+//!
+//! [`NodeEvents`] shows problems of a node to the operators of its cluster, as the kubelet does with
+//! `ImageGCFailed`. Events are informative: nothing depends on them.
 
+mod client;
 mod config;
 mod error;
 mod guard;
 mod lease;
 mod lock;
+mod node_events;
 mod observation;
 
 pub use config::ClusterLockConfig;
 pub use error::{Cause, ClusterLockError};
 pub use guard::ClusterLockGuard;
 pub use lock::ClusterLock;
+pub use node_events::{NodeEvent, NodeEventError, NodeEvents};

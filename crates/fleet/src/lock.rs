@@ -4,21 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use reclaim_model::chain;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use crate::client::{MAX_TIMEOUT, client};
 use crate::config::{ClusterLockConfig, hash};
 use crate::error::ClusterLockError;
 use crate::guard::{ClusterLockGuard, HeldLease};
 use crate::lease::{Holder, LeaseClient, WriteResult};
 use crate::observation::{LeaseState, Observation, Observations, Record};
-
-/// The longest timeout of one call to the API server.
-const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The cluster lock, as one node sees it.
 pub struct ClusterLock {
@@ -37,14 +35,7 @@ impl ClusterLock {
     ///
     /// [`ClusterLockError::NoCluster`] and [`ClusterLockError::NoClient`].
     pub async fn connect(config: ClusterLockConfig) -> Result<Self, ClusterLockError> {
-        let mut cluster = Config::infer()
-            .await
-            .map_err(|source| ClusterLockError::NoCluster { source })?;
-        cluster.connect_timeout = Some(MAX_TIMEOUT);
-        cluster.read_timeout = Some(MAX_TIMEOUT);
-        let client =
-            Client::try_from(cluster).map_err(|source| ClusterLockError::NoClient { source })?;
-        Ok(Self::new(client, config))
+        Ok(Self::new(client().await?, config))
     }
 
     /// Uses an existing client for the API server.

@@ -1,4 +1,5 @@
-//! A Kubernetes API server for Leases: resource versions, conflicts, slow responses and outages.
+//! A Kubernetes API server for Leases and Events: resource versions, conflicts, slow responses and
+//! outages.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -34,6 +35,7 @@ pub enum ServerMode {
 #[derive(Debug, Default)]
 struct Inner {
     leases: BTreeMap<String, Value>,
+    events: BTreeMap<String, Value>,
     version: u64,
     mode: ServerMode,
     requests: u64,
@@ -48,9 +50,12 @@ impl ApiServer {
     /// Returns the router of the server.
     pub fn router(&self) -> Router {
         const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases";
+        const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/{namespace}/events";
         Router::new()
             .route(LEASES, post(create))
             .route(&format!("{LEASES}/{{name}}"), get(read).put(replace))
+            .route(EVENTS, post(create_event))
+            .route(&format!("{EVENTS}/{{name}}"), patch(patch_event))
             .layer(middleware::from_fn_with_state(
                 self.clone(),
                 respond_by_mode,
@@ -96,6 +101,18 @@ impl ApiServer {
     /// Returns a lease.
     pub fn lease(&self, name: &str) -> Value {
         self.inner().leases[name].clone()
+    }
+
+    /// Returns the Events, the oldest first.
+    pub fn events(&self) -> Vec<Value> {
+        let mut events: Vec<Value> = self.inner().events.values().cloned().collect();
+        events.sort_by_key(|event| event["eventTime"].to_string());
+        events
+    }
+
+    /// Deletes the Events, as the real server does after an hour.
+    pub fn expire_events(&self) {
+        self.inner().events.clear();
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -198,6 +215,56 @@ async fn replace(
         assert!(time.len() == 27 && time.ends_with('Z'), "{time}");
     }
     Json(inner.store(&name, lease)).into_response()
+}
+
+async fn create_event(
+    State(server): State<ApiServer>,
+    Path(namespace): Path<String>,
+    Json(event): Json<Value>,
+) -> Response {
+    // The real server refuses an Event without one of these.
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (name, regarding) = (text(&event["metadata"]["name"]), &event["regarding"]);
+    let time = text(&event["eventTime"]);
+    let is_valid = namespace == "default"
+        && regarding["kind"] == "Node"
+        && regarding["namespace"].is_null()
+        && name.starts_with(&text(&regarding["name"]))
+        && [
+            "action",
+            "reason",
+            "reportingController",
+            "reportingInstance",
+        ]
+        .iter()
+        .all(|field| (1..=128).contains(&text(&event[*field]).len()))
+        && text(&event["note"]).len() <= 1024
+        && event["type"] == "Warning"
+        && (time.len() == 27 && time.ends_with('Z'));
+    if !is_valid {
+        return status(422, "Invalid", &format!("Event {name:?} is invalid"));
+    }
+    let mut inner = server.inner();
+    inner.events.insert(name, event.clone());
+    (StatusCode::CREATED, Json(event)).into_response()
+}
+
+async fn patch_event(
+    State(server): State<ApiServer>,
+    Path((_, name)): Path<(String, String)>,
+    Json(patch): Json<Value>,
+) -> Response {
+    let mut inner = server.inner();
+    let Some(event) = inner.events.get_mut(&name) else {
+        return status(404, "NotFound", &format!("events {name:?} not found"));
+    };
+    // Nothing else of an Event may change.
+    let is_series = patch.as_object().is_some_and(|fields| fields.len() == 1);
+    if !is_series || patch["series"]["count"].as_i64().unwrap_or_default() < 2 {
+        return status(422, "Invalid", &format!("Event {name:?} is invalid"));
+    }
+    event["series"] = patch["series"].clone();
+    Json(event.clone()).into_response()
 }
 
 fn status(code: u16, reason: &str, message: &str) -> Response {

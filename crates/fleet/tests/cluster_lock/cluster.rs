@@ -28,20 +28,6 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(server: &ApiServer, name: &str, max_holders: u32) -> Self {
         let cut = Arc::new(AtomicBool::new(false));
-        let (router, cable) = (server.router(), Arc::clone(&cut));
-        let service = service_fn(move |request: Request<Body>| {
-            let (router, cable) = (router.clone(), Arc::clone(&cable));
-            async move {
-                if cable.load(Ordering::SeqCst) {
-                    std::future::pending::<()>().await;
-                }
-                let answer = router.oneshot(request).await;
-                if cable.load(Ordering::SeqCst) {
-                    std::future::pending::<()>().await;
-                }
-                answer.map_err(|never: Infallible| match never {})
-            }
-        });
         let config = ClusterLockConfig {
             max_holders: NonZeroU32::new(max_holders).unwrap(),
             namespace: None,
@@ -49,7 +35,7 @@ impl Node {
             node: name.to_owned(),
             lease_duration: LEASE,
         };
-        let lock = ClusterLock::new(Client::new(service, "fleet"), config);
+        let lock = ClusterLock::new(client(server, &cut), config);
         Self { lock, cut }
     }
 
@@ -65,6 +51,25 @@ impl Node {
     pub(crate) async fn acquire(&self) -> Result<ClusterLockGuard, ClusterLockError> {
         self.lock.acquire(&CancellationToken::new()).await
     }
+}
+
+/// Returns a client for the API server, which gets no answer while the cable is cut.
+pub(crate) fn client(server: &ApiServer, cable: &Arc<AtomicBool>) -> Client {
+    let (router, cable) = (server.router(), Arc::clone(cable));
+    let service = service_fn(move |request: Request<Body>| {
+        let (router, cable) = (router.clone(), Arc::clone(&cable));
+        async move {
+            if cable.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            let answer = router.oneshot(request).await;
+            if cable.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            answer.map_err(|never: Infallible| match never {})
+        }
+    });
+    Client::new(service, "fleet")
 }
 
 /// Counts the holders of the lock.

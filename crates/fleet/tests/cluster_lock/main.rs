@@ -10,3 +10,4 @@ mod cluster;
 mod away;
 mod chaos;
 mod holders;
+mod node_events;

@@ -24,6 +24,10 @@ WRITABLE = {"/var/lib/reclaim"}
 DEPLOY, KUSTOMIZE, RECLAIM, SCRATCH = sys.argv[1:]
 CHART = os.path.join(DEPLOY, "helm", "reclaim")
 
+# The permissions on the Leases of the cluster lock, and on Events about nodes.
+LEASES = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}]
+EVENTS = [{"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}]
+
 # Probes of these kinds use a port, which other pods can reach.
 BY_PORT = ("httpGet", "tcpSocket", "grpc")
 
@@ -101,16 +105,24 @@ def check_rights(title, documents, has_lock):
     if pod["automountServiceAccountToken"] != has_lock or bool(rights) != has_lock:
         fail(f"{title}: an unnecessary or missing service account: {rights}")
     if has_lock:
-        name = only(documents, "ServiceAccount")["metadata"]["name"]
-        binding = only(documents, "RoleBinding")
-        if pod["serviceAccountName"] != name or binding["subjects"][0]["name"] != name:
+        account = only(documents, "ServiceAccount")["metadata"]
+        subject = {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+        bindings = {place(binding): binding for binding in documents if binding["kind"] == "RoleBinding"}
+        roles = {place(role): role["rules"] for role in documents if role["kind"] == "Role"}
+        for (namespace, name), binding in bindings.items():
+            if binding["subjects"] != [subject] or (namespace, binding["roleRef"]["name"]) not in roles:
+                fail(f"{title}: the binding {name} in {namespace} is not of the pod and one of the roles")
+        if pod["serviceAccountName"] != account["name"] or len(bindings) != len(roles):
             fail(f"{title}: the permissions are not those of the pod")
-        rules = [
-            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
-        ]
-        if only(documents, "Role")["rules"] != rules:
-            fail(f"{title}: permissions other than those on Leases")
+        rules = {namespace: rules for (namespace, _), rules in roles.items()}
+        if rules != {account["namespace"]: LEASES, "default": EVENTS}:
+            fail(f"{title}: permissions other than those on Leases and Events: {rules}")
     check_container(title, pod)
+
+
+def place(document):
+    metadata = document["metadata"]
+    return metadata["namespace"], metadata["name"]
 
 
 def check_container(title, pod):
