@@ -137,4 +137,17 @@ mod tests {
         let again = guard.try_begin();
         assert!(again.is_some() && guard.is_taken());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn knows_since_when_it_is_taken() {
+        let guard = PruneGuard::default();
+        assert_eq!(guard.running_since(), None);
+        let began = Instant::now();
+        let running = guard.try_begin();
+        tokio::time::advance(std::time::Duration::from_secs(9)).await;
+        assert!(guard.try_begin().is_none());
+        assert_eq!(guard.running_since(), Some(began));
+        drop(running);
+        assert_eq!(guard.running_since(), None);
+    }
 }

@@ -312,6 +312,19 @@ mod tests {
     }
 
     #[test]
+    fn writes_are_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lines");
+        append_line(&path, b"line\n").unwrap();
+        let before = writes();
+        assert!(before.last_success.is_some());
+        let missing = directory.path().join("missing/lines");
+        append_line(&missing, b"line\n").unwrap_err();
+        replace(&missing, b"line\n").unwrap_err();
+        assert!(writes().failed >= before.failed + 2);
+    }
+
+    #[test]
     fn a_file_set_aside_has_another_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{Container, Gap, Namespace, TargetsInUse};
+use reclaim_model::{Container, Document, Gap, Namespace, TargetsInUse};
 use reclaim_plan::targets_in_use;
 
 use crate::world::{ContainerExt, World, chain, content, digest, library};
@@ -81,4 +81,18 @@ fn a_namespace_that_is_not_there_has_none() {
     let elsewhere: Namespace = "elsewhere".parse().unwrap();
     let seen = targets_in_use(&world().inventory(), &elsewhere, &[]);
     assert_eq!(seen, TargetsInUse::default());
+}
+
+#[test]
+fn records_that_a_prune_keeps_as_unreadable_are_counted() {
+    let mut world = world();
+    world.record(&library("again:1"), "A");
+    assert_eq!(look(&world).unreadable, 0);
+    let not_read = Document::NotRead("a read error".to_owned());
+    world.documents.insert(digest("A"), not_read);
+    // A torn image is removed, unless a container may be of it.
+    world.tear("B");
+    assert_eq!(look(&world).unreadable, 2);
+    world.here().has_unlisted_containers = true;
+    assert_eq!(look(&world).unreadable, 3);
 }
