@@ -89,6 +89,9 @@ async fn report(
 
 /// Returns the Event of a run; `None` if operators need not look at it.
 fn event(run: &PolicyRun) -> Option<NodeEvent> {
+    if run.is_rehearsal() {
+        return None;
+    }
     let policy = &run.policy;
     let (reason, note) = match run.outcome {
         PolicyOutcome::Failed => {
@@ -117,4 +120,33 @@ fn event(run: &PolicyRun) -> Option<NodeEvent> {
         subject: policy.to_string(),
         note,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use reclaim_maintenance::Trigger;
+    use reclaim_model::Mode;
+
+    use super::*;
+
+    #[test]
+    fn only_failed_and_unmet_runs_become_events() {
+        let run = |outcome, trigger, mode| PolicyRun {
+            outcome,
+            error: Some("containerd is away".to_owned()),
+            ..PolicyRun::begun("p".parse().unwrap(), trigger, mode, Timestamp::UNIX_EPOCH)
+        };
+        let reasons: Vec<_> = PolicyOutcome::ALL
+            .into_iter()
+            .filter_map(|outcome| event(&run(outcome, Trigger::Schedule, Mode::Apply)))
+            .map(|event| event.reason)
+            .collect();
+        assert_eq!(reasons, ["ReclaimTargetUnmet", "ReclaimRunFailed"]);
+        let failed = run(PolicyOutcome::Failed, Trigger::Demand, Mode::Apply);
+        let note = event(&failed).unwrap().note;
+        assert_eq!(note, "Policy p failed: containerd is away");
+        let rehearsal = run(PolicyOutcome::Failed, Trigger::Demand, Mode::DryRun);
+        assert_eq!(event(&rehearsal), None);
+    }
 }

@@ -107,7 +107,8 @@ impl AuditLog {
     /// If it cannot be written, or other processes hold the lock for too long.
     pub fn add(&self, record: &AuditRecord) -> io::Result<()> {
         let path = self.directory.join(FILE);
-        let lock = state::open(&self.directory.join(LOCK))?;
+        let lock = state::open(&self.directory.join(LOCK));
+        let lock = lock.inspect_err(|_| state::count_failed_write())?;
         let mut tries = 0;
         while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             tries += 1;

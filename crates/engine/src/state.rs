@@ -53,9 +53,14 @@ pub fn count_write<T, E>(written: Result<T, E>) -> Result<T, E> {
     if written.is_ok() {
         LAST_WRITE.store(reclaim_store::now().as_second(), Ordering::Relaxed);
     } else {
-        FAILED_WRITES.fetch_add(1, Ordering::Relaxed);
+        count_failed_write();
     }
     written
+}
+
+/// Counts a write of a state file that could not begin.
+pub(crate) fn count_failed_write() {
+    FAILED_WRITES.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Creates a private directory and its parents. Existing directories do not change.
