@@ -5,6 +5,7 @@
 
 mod configurations;
 mod metrics;
+mod mounts;
 
 use std::path::{Path, PathBuf};
 

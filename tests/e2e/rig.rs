@@ -98,7 +98,13 @@ pub(crate) fn call(address: &str, typed: &str, args: &[&str]) -> CommandOutput {
     )
 }
 
-fn run(command: &mut Command, address: &str, typed: &str, args: &[&str]) -> CommandOutput {
+/// Calls `command`, which runs `reclaim` with the further arguments.
+pub(crate) fn run(
+    command: &mut Command,
+    address: &str,
+    typed: &str,
+    args: &[&str],
+) -> CommandOutput {
     if !args.contains(&"--config") {
         // Records nothing on the machine of the test.
         command.env("RECLAIM_AUDIT_DIR", "/dev/null");

@@ -12,6 +12,7 @@ mod holds;
 mod host;
 mod inhibit;
 mod late;
+mod mounts;
 mod once;
 mod requested;
 #[path = "../e2e/rig.rs"]
