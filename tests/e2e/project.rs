@@ -35,6 +35,9 @@ const TAGGED: &str = "registry.example.com/remote-image-tagged:v1.0";
 const ORPHAN: &str = "docker.io/library/testproject-gone:latest";
 const OTHER: &str = "docker.io/library/other-web:latest";
 
+/// A user who owns a file that root reads.
+const USER: u32 = 4_000;
+
 async fn pulled(rig: &Rig, name: &str) -> BuiltImage {
     image(name)
         .layers([Layer::named("base", 2000), Layer::named(name, 500)])
@@ -260,10 +263,23 @@ async fn lists_and_prunes_the_default_names_of_compose_1() {
     fs::write(&file, "COMPOSE_COMPATIBILITY=1\n").unwrap();
     let ls = ["project", "ls", "--format", "json"];
     let by_file = rig.reclaim_in(directory.path(), other, &ls).exits(0);
+    assert_eq!(by_file.stderr, "");
     assert_eq!(listed(by_file), [&*underscore]);
     assert_eq!(listed(list("false", &[])), [&*hyphen]);
+
+    // Another user's file decides only with a warning.
+    chown(&file, Some(USER), None).unwrap();
+    let warning = format!(
+        "warning: user {USER} can change `{}`, and so decide which images are a project's\n",
+        file.display()
+    );
+    let by_file = rig.reclaim_in(directory.path(), other, &ls).exits(0);
+    assert_eq!(by_file.stderr, warning);
+    assert_eq!(listed(by_file), [&*underscore]);
+    assert_eq!(list("", &["--compatibility"]).stderr, "");
     let prune = ["project", "prune", "--project-name=shop", "--rmi=local"];
-    rig.reclaim_in(directory.path(), other, &prune).exits(0);
+    let pruned = rig.reclaim_in(directory.path(), other, &prune).exits(0);
+    assert!(pruned.stderr.contains(&warning), "{pruned:#?}");
     assert_eq!(rig.names().await, set(&[&hyphen]));
 
     fs::write(&file, "COMPOSE_COMPATIBILITY='1\n").unwrap();
@@ -330,7 +346,6 @@ async fn says_why_an_engine_cannot_be_used() {
 /// A user who can write to a directory above does not decide what root removes.
 #[tokio::test]
 async fn a_project_of_another_user_is_not_taken_from_above() {
-    const USER: u32 = 4_000;
     let rig = rig_with_shop().await;
     let shop = file(SHOP);
     let path = shop.path().join("compose.yaml");

@@ -151,13 +151,14 @@ pub(crate) fn writer(
 }
 
 /// Returns the variables of a project without files: of the environment, and of the env files in its
-/// directory.
-pub(crate) fn variables(request: &ProjectFiles) -> Result<Variables, ComposeError> {
+/// directory, which are returned too.
+pub(crate) fn variables(request: &ProjectFiles) -> Result<(Variables, Vec<PathBuf>), ComposeError> {
     let base = &request.working_directory;
     let directory = request.directory.as_ref().map(|path| absolute(base, path));
     let mut variables = Variables::new(request.environment.clone());
-    add_env_files(request, directory.as_ref().unwrap_or(base), &mut variables)?;
-    Ok(variables)
+    let directory = directory.as_ref().unwrap_or(base);
+    let env_files = add_env_files(request, directory, &mut variables)?;
+    Ok((variables, env_files))
 }
 
 /// Returns the absolute path, without `.` and `..`. Like Compose, it does not resolve symbolic

@@ -103,13 +103,7 @@ pub fn load(request: &ProjectFiles) -> Result<Loaded, ComposeError> {
         .iter()
         .map(|name| format!("variable `{name}` is not set; using an empty string"))
         .collect();
-    for path in &files {
-        if let Some(writer) = find::writer(request.trusted.as_ref(), path)? {
-            let path = path.display();
-            let effect = "and so decide which images are removed";
-            warnings.push(format!("{writer} can change `{path}`, {effect}"));
-        }
-    }
+    warnings.extend(changeable(request, &files)?);
     Ok(Loaded {
         project,
         files,
@@ -117,18 +111,47 @@ pub fn load(request: &ProjectFiles) -> Result<Loaded, ComposeError> {
     })
 }
 
-/// Returns whether the compatibility mode is on for what has no project files: by the request, its
-/// environment, or the env files in its directory.
+/// How the images of projects without files are named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultNames {
+    /// What joins the names of a project and a service.
+    pub separator: Separator,
+    /// Warnings for the user: env files that others can change.
+    pub warnings: Vec<String>,
+}
+
+/// Returns how images are named for what has no project files: by the request, its environment, or the
+/// env files in its directory.
 ///
 /// # Errors
 ///
 /// [`ComposeError`]: an env file cannot be read.
-pub fn compatibility(request: &ProjectFiles) -> Result<bool, ComposeError> {
+pub fn default_names(request: &ProjectFiles) -> Result<DefaultNames, ComposeError> {
     if request.compatibility {
-        return Ok(true);
+        return Ok(DefaultNames {
+            separator: Separator::of_compatibility(true),
+            warnings: Vec::new(),
+        });
     }
-    let variables = find::variables(request)?;
-    Ok(is_compatible(variables.get(COMPATIBILITY)))
+    let (variables, env_files) = find::variables(request)?;
+    let is_compatible = is_compatible(variables.get(COMPATIBILITY));
+    Ok(DefaultNames {
+        separator: Separator::of_compatibility(is_compatible),
+        warnings: changeable(request, &env_files)?,
+    })
+}
+
+/// Returns a warning for each file that another user can change.
+fn changeable(request: &ProjectFiles, files: &[PathBuf]) -> Result<Vec<String>, ComposeError> {
+    let mut warnings = Vec::new();
+    for path in files {
+        if let Some(writer) = find::writer(request.trusted.as_ref(), path)? {
+            let path = path.display();
+            let effect = "and so decide which images are a project's";
+            warnings.push(format!("{writer} can change `{path}`, {effect}"));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Whether a value of `COMPOSE_COMPATIBILITY` turns on the compatibility mode.

@@ -5,7 +5,7 @@ pub(crate) mod prune;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_compose::{ComposeError, ProjectFiles, Trusted, compatibility, load};
+use reclaim_compose::{ComposeError, ProjectFiles, Trusted, default_names, load};
 use reclaim_model::{Project, ProjectImages, Separator};
 use rustix::process::{getegid, geteuid};
 
@@ -18,7 +18,7 @@ use crate::{output, text};
 pub(crate) async fn ls(globals: &Globals, args: &ProjectLsArgs) -> Result<Exit, CommandError> {
     let (namespace, is_explicit) = globals.namespace()?;
     let backend = Backend::connect_protected(globals).await?;
-    let separator = Separator::of_compatibility(is_compatible(args)?);
+    let separator = separator(args)?;
     let list = backend.projects(&namespace, !is_explicit, separator);
     let list = list.await?;
     match args.format {
@@ -28,21 +28,34 @@ pub(crate) async fn ls(globals: &Globals, args: &ProjectLsArgs) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-/// Returns whether the compatibility mode is on. An env file that cannot be read is no error: the working
+/// Returns how default names are made. An env file that cannot be read is no error: the working
 /// directory need not be that of a project.
 ///
 /// Source: docker/compose, `cmd/compose/compose.go`, `setEnvWithDotEnv`.
-fn is_compatible(args: &ProjectLsArgs) -> Result<bool, CommandError> {
+fn separator(args: &ProjectLsArgs) -> Result<Separator, CommandError> {
     let request = ProjectFiles {
         compatibility: args.compatibility,
         environment: environment(),
         working_directory: std::env::current_dir()?,
+        trusted: Some(trusted()),
         ..ProjectFiles::default()
     };
-    Ok(compatibility(&request).unwrap_or_else(|error| {
-        output::message(format!("warning: {error}"));
-        false
-    }))
+    Ok(match default_names(&request) {
+        Ok(names) => {
+            warn(&names.warnings);
+            names.separator
+        }
+        Err(error) => {
+            warn(&[error.to_string()]);
+            Separator::of_compatibility(false)
+        }
+    })
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        output::message(format!("warning: {warning}"));
+    }
 }
 
 /// Reads the project from its files. If it has a name and no files, returns only the name; the rest
@@ -70,9 +83,7 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
     };
     let (project, from_containers) = match load(&request) {
         Ok(loaded) => {
-            for warning in &loaded.warnings {
-                output::message(format!("warning: {warning}"));
-            }
+            warn(&loaded.warnings);
             (loaded.project, false)
         }
         Err(error @ ComposeError::NoFile(_)) => {
@@ -80,10 +91,12 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
             let Some(name) = project_name.as_ref().or(named) else {
                 return Err(error.into());
             };
+            let names = default_names(&request)?;
+            warn(&names.warnings);
             let project = Project {
                 name: name.parse().map_err(ComposeError::Name)?,
                 services: BTreeMap::new(),
-                separator: Separator::of_compatibility(compatibility(&request)?),
+                separator: names.separator,
             };
             (project, true)
         }
