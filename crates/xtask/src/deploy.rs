@@ -1,11 +1,13 @@
 //! `cargo xtask deploy`: checks the files of `deploy/` with the tools that use them.
 //!
-//! systemd checks units, promtool the rules and the queries of the dashboard. kustomize and Helm render
-//! manifests, which the schemas of Kubernetes check. Missing tools are fetched below the target
+//! systemd checks units, and a stand-in for it notes the orders of the package's script. promtool checks
+//! the rules and the queries of the dashboard. kustomize and Helm render manifests, which the schemas of
+//! Kubernetes check. Missing tools are fetched below the target
 //! directory.
 
 mod kubernetes;
 mod prometheus;
+mod scripts;
 mod systemd;
 
 use crate::binaries::{self, BuildScope};
@@ -37,6 +39,7 @@ pub(crate) fn check(
         Ok(()) => systemd::check(workspace),
         Err(failure) => coverage.miss("systemd units", failure),
     })?;
+    steps.step("deploy: package scripts", || scripts::check(workspace))?;
     steps.step(
         "deploy: alerts and dashboard",
         || match prometheus::provide(workspace) {
