@@ -85,7 +85,10 @@ impl ClusterLockGuard for FleetLockGuard {
 pub(crate) fn node_of(configured: Option<String>) -> Result<String, FleetError> {
     match configured {
         Some(node) => Ok(node),
-        None => node_name().map_err(|source| FleetError::NoName { source }),
+        // As the kubelet makes the name of a node of the host's.
+        None => node_name()
+            .map(|name| name.to_lowercase())
+            .map_err(|source| FleetError::NoName { source }),
     }
 }
 
@@ -97,6 +100,7 @@ async fn connect(fleet: &Fleet) -> Result<reclaim_fleet::ClusterLock, FleetError
         lease_name,
         node,
         lease_duration,
+        critical: _,
     } = fleet.clone();
     let config = ClusterLockConfig {
         max_holders: at_once,

@@ -9,8 +9,8 @@ use reclaim_engine::{
     RegisteredContainers, UnlistedDocker, read_registry_hosts, read_sandbox_images, this_process,
 };
 use reclaim_maintenance::{
-    ClusterLock, LastUseIndex, LateRoom, Maintenance, Policy, PolicyRun, PolicySet, Registries,
-    RunHistory, RunRecord,
+    LastUseIndex, LateRoom, Maintenance, Policy, PolicyRun, PolicySet, Registries, RunHistory,
+    RunRecord, SharedLock,
 };
 use reclaim_model::{EntryPoint, PolicyName, chain};
 use reclaim_store::{ConnectError, Containerd};
@@ -248,13 +248,16 @@ fn placed(store: Containerd, is_remote: bool) -> Containerd {
 
 /// Returns the lock that the nodes of a cluster share.
 #[cfg(feature = "fleet")]
-fn cluster_lock(config: &Config) -> Option<Arc<dyn ClusterLock>> {
+fn cluster_lock(config: &Config) -> Option<SharedLock> {
     let fleet = config.fleet.clone()?;
-    Some(Arc::new(crate::fleet_lock::FleetLock::new(fleet)))
+    Some(SharedLock {
+        critical: fleet.critical,
+        lock: Arc::new(crate::fleet_lock::FleetLock::new(fleet)),
+    })
 }
 
 #[cfg(not(feature = "fleet"))]
-fn cluster_lock(config: &Config) -> Option<Arc<dyn ClusterLock>> {
+fn cluster_lock(config: &Config) -> Option<SharedLock> {
     if config.fleet.is_some() {
         warn!("built without the `fleet` feature: [fleet] is ignored");
     }

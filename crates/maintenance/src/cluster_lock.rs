@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use reclaim_engine::now;
+use reclaim_model::{Filesystem, Watermark};
 use tokio_util::sync::CancellationToken;
 
 use crate::observer::MaintenanceObserver;
@@ -75,6 +76,27 @@ impl ClusterLock for ObservedLock {
     }
 }
 
+/// A cluster lock, and how long this host respects it.
+#[derive(Debug, Clone)]
+pub struct SharedLock {
+    /// The lock.
+    pub lock: Arc<dyn ClusterLock>,
+    /// Above this mark on any filesystem, no run waits for long: a lock that others keep must not
+    /// fill the disk of this host.
+    pub critical: Watermark,
+}
+
+impl SharedLock {
+    /// Returns the filesystem that is above the critical mark, if one is.
+    pub(super) fn critical<'f>(&self, filesystems: &'f [Filesystem]) -> Option<&'f Filesystem> {
+        let mut filesystems = filesystems.iter();
+        filesystems.find(|filesystem| {
+            let room = filesystem.bytes;
+            self.critical.is_exceeded(room.total, room.left)
+        })
+    }
+}
+
 /// A cluster lock that was acquired for a run.
 pub(super) struct Acquired {
     guard: Box<dyn ClusterLockGuard>,
@@ -84,7 +106,7 @@ pub(super) struct Acquired {
 }
 
 impl Acquired {
-    /// Waits until this host has the lock.
+    /// Waits until this host has the lock, or `cancel` comes first.
     pub(super) async fn new(
         lock: &Arc<dyn ClusterLock>,
         cancel: &CancellationToken,

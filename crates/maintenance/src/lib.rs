@@ -30,7 +30,7 @@ pub mod settings;
 mod time;
 mod timetable;
 
-pub use cluster_lock::{ClusterLock, ClusterLockGuard};
+pub use cluster_lock::{ClusterLock, ClusterLockGuard, SharedLock};
 pub use explain::{NamespaceForecast, PolicyForecast};
 pub use headroom::{Headroom, HeadroomSize};
 pub use history::{FilesystemRecord, HistoryError, NamespaceRun, RunHistory, RunRecord};

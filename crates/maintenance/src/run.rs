@@ -9,6 +9,7 @@
 //! images go that were unused for longer than `max_unused`. A policy without any mark removes every
 //! image that it selects.
 
+mod locked;
 mod measure;
 mod reserve;
 
@@ -28,7 +29,7 @@ use reclaim_store::Filesystems;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use crate::cluster_lock::{Acquired, ClusterLock};
+use crate::cluster_lock::SharedLock;
 use crate::headroom::Headroom;
 use crate::last_use::LastUseIndex;
 use crate::late::LateRoom;
@@ -52,7 +53,7 @@ pub struct Maintenance {
     /// The file that is deleted when a filesystem is full.
     pub headroom: Option<Headroom>,
     /// The lock that hosts share, if they take turns.
-    pub cluster_lock: Option<Arc<dyn ClusterLock>>,
+    pub cluster_lock: Option<SharedLock>,
     /// The kubelet's own configuration, if there may be a kubelet.
     pub kubelet_config: Option<PathBuf>,
     /// What policies freed and the filesystems do not show yet.
@@ -201,34 +202,6 @@ impl<'a> UnderWay<'a> {
             filesystems: &self.filesystems,
             occupied: self.occupied,
         }
-    }
-
-    /// Does the work, and takes the cluster lock first if there is any to do.
-    async fn work_under_lock(&mut self) -> Result<(), RunError> {
-        self.begin().await?;
-        let is_idle = self.progress().is_over() || self.policy.mode == Mode::DryRun;
-        let lock = self.maintenance.cluster_lock.as_ref();
-        let Some(lock) = lock.filter(|_| !is_idle) else {
-            return self.work().await;
-        };
-        let acquiring = Acquired::new(lock, &self.cancel);
-        let heartbeat = self.maintenance.engine.heartbeat();
-        let acquired = match heartbeat.while_waiting(acquiring).await {
-            Ok(acquired) => acquired,
-            Err(error) => {
-                self.run.outcome = PolicyOutcome::Failed;
-                self.run.error = Some(format!("acquire the cluster lock: {}", chain(&*error)));
-                return Ok(());
-            }
-        };
-        self.cancel = acquired.cancel.clone();
-        // The wait may have been long, so measure again.
-        let done = match self.begin().await {
-            Ok(()) => self.work().await,
-            Err(error) => Err(error),
-        };
-        acquired.release().await;
-        done
     }
 
     /// Measures the filesystems and finds what is above its high mark. Fails if there is work to do

@@ -222,7 +222,7 @@ impl Scheduler {
         let run = Box::pin(maintenance.run(policy, trigger, cancel)).await;
         self.observer.ran(&run);
         if let Some(lock) = &maintenance.cluster_lock {
-            lock.ran(&run);
+            lock.lock.ran(&run);
         }
         let history = Arc::clone(&self.history);
         let (run, added) = blocking(move || {
@@ -320,9 +320,10 @@ impl Scheduler {
 
 /// Returns the policy set with a cluster lock that reports to the observer.
 fn observed(mut set: PolicySet, observer: &Arc<dyn MaintenanceObserver>) -> PolicySet {
-    let lock = set.maintenance.cluster_lock.take();
-    set.maintenance.cluster_lock =
-        lock.map(|lock| Arc::new(ObservedLock::new(lock, Arc::clone(observer))) as _);
+    if let Some(shared) = &mut set.maintenance.cluster_lock {
+        let lock = Arc::clone(&shared.lock);
+        shared.lock = Arc::new(ObservedLock::new(lock, Arc::clone(observer)));
+    }
     set
 }
 

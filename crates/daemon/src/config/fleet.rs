@@ -4,28 +4,31 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use reclaim_maintenance::settings;
-use reclaim_maintenance::settings::{Count, Lease, Span};
+use reclaim_maintenance::settings::{Count, Lease, Span, Text};
+use reclaim_model::Watermark;
 
 use super::InvalidSetting;
 
-/// The longest name of a Lease. A number is added to it.
-const MAX_LEASE_NAME: usize = 200;
-/// The longest name of a Kubernetes namespace.
-const MAX_NAMESPACE: usize = 63;
+/// The longest name of the Leases, which is also the value of their label.
+const MAX_LEASE_NAME: usize = 63;
+/// The longest name of a Kubernetes namespace, and of a part of a node's name.
+const MAX_LABEL: usize = 63;
 
 settings! {
     pub(super) struct FleetSection in "fleet" {
-        /// How many nodes of a Kubernetes cluster may remove images at once. Other nodes wait for a coordination Lease. Use the same number on all nodes.
+        /// How many nodes of a Kubernetes cluster may remove images at once. Others wait until a node has deleted its coordination Lease. Use the same number on all nodes.
         turns: Count<0, 1_000> = Count(0), note "0 is off";
         /// Namespace of the Leases.
         namespace: Option<String>, accepts "a Kubernetes namespace", unset "the pod's";
-        /// Name of the Leases, to which - and a number are added.
+        /// Name of the Leases, to which - and the name of the node are added.
         lease_name: String = "reclaim-turn".to_owned(),
-            accepts "lower-case letters, digits and inner -, up to 200";
-        /// Name of this node. Each node needs its own.
-        node: Option<String>, unset "NODE_NAME, or the host's name";
+            accepts "lower-case letters, digits and inner -, up to 63";
+        /// Name of this node, as Kubernetes knows it. Each node needs its own.
+        node: Option<String>, accepts "lower-case letters, digits and inner - and .", unset "NODE_NAME, or the host's name";
         /// How long a node that died keeps its Lease.
         lease_duration: Span<Lease> = Span::of_secs(60);
+        /// Above this on any filesystem that holds content or snapshots, a policy waits for at most a minute, and then runs without a Lease.
+        critical: Text<Watermark> = Text(Watermark::Used(95));
     }
 }
 
@@ -36,12 +39,14 @@ pub struct Fleet {
     pub at_once: NonZeroU32,
     /// The namespace of the Leases; `None` for the pod's.
     pub namespace: Option<String>,
-    /// The name of the Leases, without the number.
+    /// The name of the Leases, without that of a node.
     pub lease_name: String,
     /// The name of this node; `None` for `NODE_NAME` or the host name.
     pub node: Option<String>,
     /// How long a node that died keeps its Lease.
     pub lease_duration: Duration,
+    /// Above this mark this node does not wait for long.
+    pub critical: Watermark,
 }
 
 impl Fleet {
@@ -53,16 +58,16 @@ impl Fleet {
             lease_name,
             node,
             lease_duration,
+            critical,
         } = section;
         check_name("fleet.lease_name", &lease_name, MAX_LEASE_NAME)?;
         if let Some(namespace) = &namespace {
-            check_name("fleet.namespace", namespace, MAX_NAMESPACE)?;
+            check_name("fleet.namespace", namespace, MAX_LABEL)?;
         }
-        if node.as_deref().is_some_and(|name| name.trim().is_empty()) {
-            return Err(InvalidSetting::new(
-                "fleet.node",
-                "name is empty".to_owned(),
-            ));
+        if let Some(node) = &node {
+            for label in node.split('.') {
+                check_name("fleet.node", label, MAX_LABEL)?;
+            }
         }
         let Some(at_once) = NonZeroU32::new(turns.0) else {
             return Ok(None);
@@ -77,6 +82,7 @@ impl Fleet {
             lease_name,
             node,
             lease_duration: lease_duration.0,
+            critical: critical.0,
         }))
     }
 }

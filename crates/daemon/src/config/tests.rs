@@ -177,6 +177,7 @@ fn a_fleet_exists_only_with_turns() {
     assert_eq!(fleet.at_once.get(), 2);
     assert_eq!(fleet.lease_name, "reclaim-turn");
     assert_eq!(fleet.lease_duration.as_secs(), 90);
+    assert_eq!(fleet.critical.to_string(), "95%");
 }
 
 #[test]
@@ -267,7 +268,9 @@ fn errors_have_the_key_and_what_is_accepted() {
             "namespace = \"-a\"",
             &["fleet.namespace", "1 to 63", "`-a`"],
         ),
-        ("node = \" \"", &["fleet.node", "empty"]),
+        ("node = \"\"", &["fleet.node", "1 to 63", "``"]),
+        ("node = \"a.B\"", &["fleet.node", "lower-case", "`B`"]),
+        ("critical = \"100%\"", &["line 2", "1% to 99%", "100%"]),
     ] {
         let error = parsed(&format!("[fleet]\n{keys}\n")).unwrap_err();
         for text in texts {

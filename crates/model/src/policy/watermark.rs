@@ -63,6 +63,11 @@ impl Watermark {
             Self::Left(left) => left,
         }
     }
+
+    /// Whether `left` of `total` is above the mark. At the mark is not above it.
+    pub fn is_exceeded(self, total: u64, left: u64) -> bool {
+        left < self.left_of(total)
+    }
 }
 
 impl Watermarks {
@@ -97,9 +102,9 @@ impl Watermarks {
     }
 
     /// Returns how much is to be freed when `left` of `total` is left: nothing unless that is
-    /// above the high mark, else as much as leads to the low one. At the mark is not above it.
+    /// above the high mark, else as much as leads to the low one.
     pub fn needed(self, total: u64, left: u64) -> u64 {
-        if left < self.high.left_of(total) {
+        if self.high.is_exceeded(total, left) {
             self.missing(total, left)
         } else {
             0
