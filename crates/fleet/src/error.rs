@@ -25,7 +25,9 @@ pub enum ClusterLockError {
         source: kube::Error,
     },
     /// The API server denied permission.
-    #[error("{verb} lease `{lease}`: permission to get, create and update leases is required")]
+    #[error(
+        "{verb} `{lease}`: permission to get, list, create, update and delete leases is required"
+    )]
     Forbidden {
         /// What was tried.
         verb: &'static str,
@@ -36,7 +38,7 @@ pub enum ClusterLockError {
         source: Cause,
     },
     /// The API server refused the call, for instance because the namespace does not exist.
-    #[error("{verb} lease `{lease}`")]
+    #[error("{verb} `{lease}`")]
     Refused {
         /// What was tried.
         verb: &'static str,
@@ -47,7 +49,7 @@ pub enum ClusterLockError {
         source: Cause,
     },
     /// The API server failed, or cannot be reached.
-    #[error("{verb} lease `{lease}`")]
+    #[error("{verb} `{lease}`")]
     Unavailable {
         /// What was tried.
         verb: &'static str,
@@ -58,7 +60,7 @@ pub enum ClusterLockError {
         source: Cause,
     },
     /// The API server did not answer in time.
-    #[error("{verb} lease `{lease}`: no answer within {} s", .after.as_secs_f32())]
+    #[error("{verb} `{lease}`: no answer within {} s", .after.as_secs_f32())]
     NoAnswer {
         /// What was tried.
         verb: &'static str,

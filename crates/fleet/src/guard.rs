@@ -40,6 +40,14 @@ impl HeldLease {
             since,
         }
     }
+
+    pub(crate) async fn release(self) {
+        let Self { client, lease, .. } = self;
+        if let Err(error) = client.release(lease).await {
+            let lease = client.full_name();
+            warn!(%lease, error = chain(&error), "cannot delete the lease; it will expire");
+        }
+    }
 }
 
 impl ClusterLockGuard {
@@ -170,18 +178,6 @@ impl Renewer {
     }
 
     async fn release(self) {
-        let HeldLease { client, lease, .. } = self.held;
-        let mut result = client.release(lease).await;
-        // A renewal whose answer was lost may have written a newer version.
-        if let Ok(WriteResult::Conflict) = result
-            && let Ok(Some(lease)) = client.read().await
-            && Record::of(&lease).is_of(&client.holder.node)
-        {
-            result = client.release(lease).await;
-        }
-        if let Err(error) = result {
-            let lease = client.full_name();
-            warn!(%lease, error = chain(&error), "cannot release the lease; it will expire");
-        }
+        self.held.release().await;
     }
 }

@@ -1,5 +1,5 @@
-//! Reads and writes one lease at the API server. Every write has the version that was read, so that
-//! of two concurrent writes one fails.
+//! Lists the leases of a cluster lock, and reads and writes that of this node. Every update has the
+//! version that was read, so that of two concurrent writes one fails.
 
 use std::time::Duration;
 
@@ -7,10 +7,9 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 
 use crate::error::ClusterLockError;
-use crate::observation::Record;
 
 /// This node as the holder of a lease.
 #[derive(Debug, Clone)]
@@ -19,11 +18,17 @@ pub(crate) struct Holder {
     pub(crate) seconds: i32,
 }
 
-/// A client for one lease.
+/// The label of the leases of a cluster lock. Its value is the name of the lock.
+const LABEL: &str = "reclaim/cluster-lock";
+
+/// A client for the leases of a cluster lock, which writes one of them.
 #[derive(Clone)]
 pub(crate) struct LeaseClient {
     pub(crate) leases: Api<Lease>,
     pub(crate) namespace: String,
+    /// The name of the lock.
+    pub(crate) lock: String,
+    /// The name of the lease of this node.
     pub(crate) name: String,
     pub(crate) holder: Holder,
     /// How long to wait for an answer.
@@ -40,33 +45,44 @@ pub(crate) enum WriteResult {
 }
 
 impl LeaseClient {
-    /// Reads the lease; `None` if it does not exist.
-    pub(crate) async fn read(&self) -> Result<Option<Lease>, ClusterLockError> {
-        self.call("get", self.leases.get_opt(&self.name)).await
+    /// Lists the leases of the lock.
+    pub(crate) async fn list(&self) -> Result<Vec<Lease>, ClusterLockError> {
+        let parameters = ListParams::default().labels(&format!("{LABEL}={}", self.lock));
+        let listing = self.leases.list(&parameters);
+        Ok(self.call("list leases", listing).await?.items)
     }
 
-    /// Creates the lease, held by this node.
-    pub(crate) async fn create(&self) -> Result<WriteResult, ClusterLockError> {
+    /// Reads the lease of this node; `None` if it does not exist.
+    pub(crate) async fn read(&self) -> Result<Option<Lease>, ClusterLockError> {
+        self.call("get lease", self.leases.get_opt(&self.name))
+            .await
+    }
+
+    /// Creates the lease of this node, or takes over that of an earlier process.
+    pub(crate) async fn claim(&self) -> Result<WriteResult, ClusterLockError> {
         let mut lease = Lease {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
-                labels: Some([("app.kubernetes.io/name".to_owned(), "reclaim".to_owned())].into()),
+                labels: Some(self.labels().into()),
                 ..ObjectMeta::default()
             },
             spec: None,
         };
-        self.set_holder(&mut lease, 0);
+        self.set_holder(&mut lease);
         let parameters = PostParams::default();
-        self.write("create", self.leases.create(&parameters, &lease))
-            .await
-    }
-
-    /// Makes this node the holder of an existing lease.
-    pub(crate) async fn take(&self, mut lease: Lease) -> Result<WriteResult, ClusterLockError> {
-        let before = Record::of(&lease);
-        let transition = i32::from(!before.is_of(&self.holder.node));
-        self.set_holder(&mut lease, before.transitions().saturating_add(transition));
-        self.replace(&lease).await
+        let creating = self.leases.create(&parameters, &lease);
+        if let WriteResult::Done(lease) = self.write("create lease", creating).await? {
+            return Ok(WriteResult::Done(lease));
+        }
+        match self.read().await? {
+            Some(mut lease) => {
+                let labels = lease.metadata.labels.get_or_insert_default();
+                labels.extend(self.labels());
+                self.set_holder(&mut lease);
+                self.replace(&lease).await
+            }
+            None => Ok(WriteResult::Conflict),
+        }
     }
 
     /// Renews a lease that this node holds.
@@ -77,12 +93,23 @@ impl LeaseClient {
         self.replace(&lease).await
     }
 
-    /// Releases a lease that this node holds.
-    pub(crate) async fn release(&self, mut lease: Lease) -> Result<WriteResult, ClusterLockError> {
-        let spec = lease.spec.get_or_insert_default();
-        spec.holder_identity = None;
-        spec.renew_time = Some(now());
-        self.replace(&lease).await
+    /// Deletes a lease that this node holds, unless it is another one by now.
+    pub(crate) async fn release(&self, lease: Lease) -> Result<(), ClusterLockError> {
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: lease.metadata.uid,
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let deleting = async {
+            match self.leases.delete(&self.name, &parameters).await {
+                Ok(_) => Ok(()),
+                Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(()),
+                Err(error) => Err(error),
+            }
+        };
+        self.call("delete lease", deleting).await
     }
 
     /// Returns the namespace and name of the lease.
@@ -90,14 +117,18 @@ impl LeaseClient {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    fn set_holder(&self, lease: &mut Lease, transitions: i32) {
+    fn labels(&self) -> [(String, String); 2] {
+        [("app.kubernetes.io/name", "reclaim"), (LABEL, &self.lock)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    }
+
+    fn set_holder(&self, lease: &mut Lease) {
         let now = now();
         lease.spec = Some(LeaseSpec {
             holder_identity: Some(self.holder.node.clone()),
             lease_duration_seconds: Some(self.holder.seconds),
             acquire_time: Some(now.clone()),
             renew_time: Some(now),
-            lease_transitions: Some(transitions),
             ..lease.spec.take().unwrap_or_default()
         });
     }
@@ -105,7 +136,7 @@ impl LeaseClient {
     async fn replace(&self, lease: &Lease) -> Result<WriteResult, ClusterLockError> {
         let parameters = PostParams::default();
         let write = self.leases.replace(&self.name, &parameters, lease);
-        self.write("update", write).await
+        self.write("update lease", write).await
     }
 
     async fn write(
@@ -119,7 +150,7 @@ impl LeaseClient {
                 // 409 for an outdated version, and for a name that exists. 404 for an update of a
                 // deleted lease; for a creation it means that the namespace does not exist.
                 Err(kube::Error::Api(status))
-                    if status.code == 409 || (status.code == 404 && verb == "update") =>
+                    if status.code == 409 || (status.code == 404 && verb == "update lease") =>
                 {
                     Ok(WriteResult::Conflict)
                 }

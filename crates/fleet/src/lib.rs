@@ -2,8 +2,16 @@
 //!
 //! If all nodes of a cluster collect at once, all their disks are slow at once; and if images were
 //! removed too eagerly, all nodes pull at once. A [`ClusterLock`] limits how many nodes work at the
-//! same time: there is one lease for each of them, and a node that holds a lease has a
-//! [`ClusterLockGuard`].
+//! same time. A node that works has a lease of its own, which is deleted afterwards, and a
+//! [`ClusterLockGuard`]. To acquire the lock, a node lists the leases; if there are few enough, it
+//! creates its own, and lists them again. If there are too many now, it deletes its own and waits: of
+//! nodes that do this at once, the last to create its lease sees those of all others.
+//!
+//! # Why a lease for each node
+//!
+//! With one lease for each holder, every node would need the right to write every lease, and the
+//! credentials of one node could take all of them. An API server can limit a node to its own lease,
+//! by the node's name in the credentials.
 //!
 //! # When a lease expires
 //!

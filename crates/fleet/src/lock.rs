@@ -16,13 +16,13 @@ use crate::config::{ClusterLockConfig, hash};
 use crate::error::ClusterLockError;
 use crate::guard::{ClusterLockGuard, HeldLease};
 use crate::lease::{Holder, LeaseClient, WriteResult};
-use crate::observation::{LeaseState, Observation, Observations, Record};
+use crate::observation::{Observation, Observations, Record};
 
 /// The cluster lock, as one node sees it.
 pub struct ClusterLock {
     config: ClusterLockConfig,
-    leases: Vec<LeaseClient>,
-    /// The last observation of each lease. Locked while this node waits for the cluster lock or
+    lease: LeaseClient,
+    /// The last observation of each lease of another node. Locked while this node waits for the cluster lock or
     /// holds it, so that it never holds two leases.
     observations: Arc<Mutex<Observations>>,
 }
@@ -44,21 +44,21 @@ impl ClusterLock {
             .namespace
             .clone()
             .unwrap_or_else(|| client.default_namespace().to_owned());
-        let api = Api::namespaced(client, &namespace);
         let holder = Holder {
             node: config.node.clone(),
             seconds: config.lease_seconds(),
         };
-        let lease = |name| LeaseClient {
-            leases: api.clone(),
-            namespace: namespace.clone(),
-            name,
-            holder: holder.clone(),
+        let lease = LeaseClient {
+            leases: Api::namespaced(client, &namespace),
+            namespace,
+            lock: config.lease_name.clone(),
+            name: config.own_lease(),
+            holder,
             // Several attempts fit between the first renewal and the loss of the lock.
             timeout: (config.lease_duration / 12).min(MAX_TIMEOUT),
         };
         Self {
-            leases: config.lease_names().into_iter().map(lease).collect(),
+            lease,
             config,
             observations: Arc::default(),
         }
@@ -122,36 +122,43 @@ impl ClusterLock {
         Ok(guard)
     }
 
-    /// Reads every lease once, and takes the first that is free, expired or this node's.
+    /// Creates the lease of this node, if there is room for it before and afterwards.
     async fn try_acquire(
         &self,
         observations: &mut Observations,
     ) -> Result<Option<HeldLease>, ClusterLockError> {
-        for client in &self.leases {
-            let Some(lease) = client.read().await? else {
-                let since = Instant::now();
-                if let WriteResult::Done(lease) = client.create().await? {
-                    return Ok(Some(HeldLease::new(client, lease, since)));
-                }
-                continue;
-            };
-            let since = Instant::now();
-            let before = observations.get(&client.name);
-            let observation = Observation::new(before, Record::of(&lease), since);
-            let state = observation.state(&self.config.node, self.config.lease_duration, since);
-            observations.insert(client.name.clone(), observation);
-            match state {
-                LeaseState::Held => continue,
-                LeaseState::Expired => {
-                    info!(lease = client.full_name(), "taking over an expired lease");
-                }
-                LeaseState::Free | LeaseState::Ours => {}
-            }
-            if let WriteResult::Done(lease) = client.take(lease).await? {
-                return Ok(Some(HeldLease::new(client, lease, since)));
+        if !self.has_room(observations).await? {
+            return Ok(None);
+        }
+        let since = Instant::now();
+        let WriteResult::Done(lease) = self.lease.claim().await? else {
+            return Ok(None);
+        };
+        let held = HeldLease::new(&self.lease, lease, since);
+        // Other nodes may have found the same room.
+        let has_room = self.has_room(observations).await;
+        if matches!(has_room, Ok(true)) {
+            return Ok(Some(held));
+        }
+        held.release().await;
+        has_room.map(|_| None)
+    }
+
+    /// Lists the leases. Whether other nodes hold fewer of them than nodes may hold the lock.
+    async fn has_room(&self, observations: &mut Observations) -> Result<bool, ClusterLockError> {
+        let leases = self.lease.list().await?;
+        let now = Instant::now();
+        let before = std::mem::take(observations);
+        for lease in leases {
+            let name = lease.metadata.name.clone().unwrap_or_default();
+            if name != self.lease.name {
+                let observation = Observation::new(before.get(&name), Record::of(&lease), now);
+                observations.insert(name, observation);
             }
         }
-        Ok(None)
+        let held = observations.values();
+        let held = held.filter(|lease| lease.is_held(self.config.lease_duration, now));
+        Ok(held.count() < self.config.max_holders.get() as usize)
     }
 }
 
@@ -164,28 +171,32 @@ impl fmt::Debug for ClusterLock {
     }
 }
 
-/// The pause before the next attempt: longer each time, and different for each node, so that a
-/// thousand waiting nodes do not load the API server.
+/// The pause before the next attempt: longer each time, so that a thousand waiting nodes do not load
+/// the API server, and different for each node and attempt, so that two nodes that find the same room do
+/// not hinder each other for long.
 #[derive(Debug)]
-struct Pause {
+struct Pause<'a> {
+    node: &'a str,
+    attempt: u32,
     next: Duration,
     longest: Duration,
 }
 
-impl Pause {
-    fn new(config: &ClusterLockConfig) -> Self {
-        let longest = config.lease_duration / 2;
-        // Between a sixtieth and a fifteenth of the lease's duration.
-        let share = 60 - hash(&config.node) % 46;
+impl<'a> Pause<'a> {
+    fn new(config: &'a ClusterLockConfig) -> Self {
         Self {
-            next: config.lease_duration / share,
-            longest,
+            node: &config.node,
+            attempt: 0,
+            next: config.lease_duration / 20,
+            longest: config.lease_duration / 2,
         }
     }
 
     fn next(&mut self) -> Duration {
-        let pause = self.next;
-        self.next = (pause * 3 / 2).min(self.longest);
+        self.attempt += 1;
+        let percent = 50 + hash(&format!("{} {}", self.node, self.attempt)) % 51;
+        let pause = self.next * percent / 100;
+        self.next = (self.next * 3 / 2).min(self.longest);
         pause
     }
 }

@@ -1,4 +1,4 @@
-//! Determines who holds a lease, from when its record was last observed to change.
+//! Determines whether a lease is held, from when its record was last observed to change.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,6 +6,8 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use tokio::time::Instant;
+
+use crate::config::ClusterLockConfig;
 
 /// Observations of all leases, by name.
 pub(crate) type Observations = BTreeMap<String, Observation>;
@@ -15,7 +17,6 @@ pub(crate) type Observations = BTreeMap<String, Observation>;
 pub(crate) struct Record {
     holder: Option<String>,
     renewed: Option<MicroTime>,
-    transitions: i32,
     duration: Duration,
 }
 
@@ -24,19 +25,6 @@ pub(crate) struct Record {
 pub(crate) struct Observation {
     record: Record,
     since: Instant,
-}
-
-/// Who holds a lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LeaseState {
-    /// No node.
-    Free,
-    /// This node: an earlier process, or an earlier write whose answer was lost.
-    Ours,
-    /// Another node, which may be alive.
-    Held,
-    /// Another node, which has not renewed it for its duration.
-    Expired,
 }
 
 impl Record {
@@ -50,17 +38,13 @@ impl Record {
                 .clone()
                 .filter(|holder| !holder.is_empty()),
             renewed: spec.renew_time.clone(),
-            transitions: spec.lease_transitions.unwrap_or_default(),
-            duration: Duration::from_secs(seconds.try_into().unwrap_or_default()),
+            duration: Duration::from_secs(seconds.try_into().unwrap_or_default())
+                .min(ClusterLockConfig::MAX_LEASE),
         }
     }
 
     pub(crate) fn is_of(&self, node: &str) -> bool {
         self.holder.as_deref() == Some(node)
-    }
-
-    pub(crate) fn transitions(&self) -> i32 {
-        self.transitions
     }
 }
 
@@ -72,17 +56,10 @@ impl Observation {
         Self { record, since }
     }
 
-    /// Returns who holds the lease. It expires after the longer of its own duration and the
-    /// configured one: while a configuration is rolled out, nodes have different durations.
-    pub(crate) fn state(&self, node: &str, duration: Duration, now: Instant) -> LeaseState {
-        match &self.record.holder {
-            None => LeaseState::Free,
-            Some(holder) if holder == node => LeaseState::Ours,
-            Some(_) if now - self.since >= self.record.duration.max(duration) => {
-                LeaseState::Expired
-            }
-            Some(_) => LeaseState::Held,
-        }
+    /// Whether the lease is held. It expires after the longer of its own duration and the configured
+    /// one: while a configuration is rolled out, nodes have different durations.
+    pub(crate) fn is_held(&self, duration: Duration, now: Instant) -> bool {
+        self.record.holder.is_some() && now - self.since < self.record.duration.max(duration)
     }
 }
 
@@ -111,11 +88,11 @@ mod tests {
         // Its renewal time is half a century ago, or in half a century.
         for renewed in [0, 3_500_000_000] {
             let first = Observation::new(None, record("b", renewed, 60), start);
-            assert_eq!(first.state("a", LEASE, start), LeaseState::Held);
+            assert!(first.is_held(LEASE, start));
             let almost = start + LEASE - Duration::from_millis(1);
             let again = Observation::new(Some(&first), record("b", renewed, 60), almost);
-            assert_eq!(again.state("a", LEASE, almost), LeaseState::Held);
-            assert_eq!(again.state("a", LEASE, start + LEASE), LeaseState::Expired);
+            assert!(again.is_held(LEASE, almost));
+            assert!(!again.is_held(LEASE, start + LEASE));
         }
     }
 
@@ -126,7 +103,7 @@ mod tests {
         let late = start + LEASE;
         for changed in [record("b", 6, 60), record("c", 7, 60), record("b", 7, 61)] {
             let seen = Observation::new(Some(&first), changed, late);
-            assert_eq!(seen.state("a", LEASE, late), LeaseState::Held);
+            assert!(seen.is_held(LEASE, late));
         }
     }
 
@@ -134,15 +111,22 @@ mod tests {
     fn the_longer_of_two_durations_counts() {
         let start = Instant::now();
         let seen = Observation::new(None, record("b", 7, 90), start);
-        assert_eq!(seen.state("a", LEASE, start + LEASE), LeaseState::Held);
+        assert!(seen.is_held(LEASE, start + LEASE));
         let seen = Observation::new(None, record("b", 7, 0), start);
         let early = start + Duration::from_secs(59);
-        assert_eq!(seen.state("a", LEASE, early), LeaseState::Held);
-        assert_eq!(seen.state("a", LEASE, start + LEASE), LeaseState::Expired);
+        assert!(seen.is_held(LEASE, early));
+        assert!(!seen.is_held(LEASE, start + LEASE));
     }
 
     #[test]
-    fn a_lease_without_a_holder_is_free_and_a_lease_of_this_node_is_ours() {
+    fn no_lease_lasts_longer_than_the_longest_that_can_be_configured() {
+        let start = Instant::now();
+        let seen = Observation::new(None, record("b", 7, i32::MAX), start);
+        assert!(!seen.is_held(LEASE, start + ClusterLockConfig::MAX_LEASE));
+    }
+
+    #[test]
+    fn a_lease_without_a_holder_is_free() {
         let start = Instant::now();
         for holder in [None, Some(String::new())] {
             let spec = LeaseSpec {
@@ -154,9 +138,7 @@ mod tests {
                 ..Lease::default()
             });
             let seen = Observation::new(None, record, start);
-            assert_eq!(seen.state("a", LEASE, start), LeaseState::Free);
+            assert!(!seen.is_held(LEASE, start));
         }
-        let seen = Observation::new(None, record("a", 7, 60), start);
-        assert_eq!(seen.state("a", LEASE, start), LeaseState::Ours);
     }
 }

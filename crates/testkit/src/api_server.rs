@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+/// The label with the name of the lock of a lease.
+const LABEL: &str = "reclaim/cluster-lock";
 
 /// How the server responds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,8 +55,11 @@ impl ApiServer {
         const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases";
         const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/{namespace}/events";
         Router::new()
-            .route(LEASES, post(create))
-            .route(&format!("{LEASES}/{{name}}"), get(read).put(replace))
+            .route(LEASES, get(list).post(create))
+            .route(
+                &format!("{LEASES}/{{name}}"),
+                get(read).put(replace).delete(delete),
+            )
             .route(EVENTS, post(create_event))
             .route(&format!("{EVENTS}/{{name}}"), patch(patch_event))
             .layer(middleware::from_fn_with_state(
@@ -89,18 +95,13 @@ impl ApiServer {
     }
 
     /// Returns the holder of each lease.
-    pub fn holders(&self) -> Vec<Option<String>> {
+    pub fn holders(&self) -> Vec<String> {
         let inner = self.inner();
         let leases = inner.leases.values();
         leases
             .map(|lease| lease["spec"]["holderIdentity"].as_str())
-            .map(|holder| holder.map(str::to_owned))
+            .map(|holder| holder.expect("a lease has a holder").to_owned())
             .collect()
-    }
-
-    /// Returns a lease.
-    pub fn lease(&self, name: &str) -> Value {
-        self.inner().leases[name].clone()
     }
 
     /// Returns the Events, the oldest first.
@@ -119,11 +120,18 @@ impl ApiServer {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores a lease, as another node would.
+    /// Stores a lease, whose name is that of the lock, `-` and a node, as that node would.
     pub fn put(&self, name: &str, spec: &Value) {
         let mut inner = self.inner();
-        let lease = json!({ "metadata": { "name": name, "namespace": "fleet" }, "spec": spec });
-        inner.store(name, lease);
+        let (lock, _) = name.rsplit_once('-').expect("a lock and a node");
+        let labels = json!({ LABEL: lock });
+        let metadata = json!({ "name": name, "namespace": "fleet", "labels": labels });
+        inner.store(name, json!({ "metadata": metadata, "spec": spec }));
+    }
+
+    /// Deletes a lease, as another node would.
+    pub fn remove(&self, name: &str) {
+        self.inner().leases.remove(name);
     }
 
     /// Changes an annotation of a lease, so that its version changes.
@@ -138,7 +146,13 @@ impl ApiServer {
 impl Inner {
     fn store(&mut self, name: &str, mut lease: Value) -> Value {
         self.version += 1;
-        lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let version = self.version.to_string();
+        let uid = self
+            .leases
+            .get(name)
+            .map(|stored| &stored["metadata"]["uid"]);
+        lease["metadata"]["uid"] = uid.cloned().unwrap_or_else(|| json!(version));
+        lease["metadata"]["resourceVersion"] = json!(version);
         self.leases.insert(name.to_owned(), lease.clone());
         lease
     }
@@ -168,6 +182,22 @@ async fn respond_by_mode(
     };
     tokio::time::sleep(delay / 2).await;
     response
+}
+
+async fn list(
+    State(server): State<ApiServer>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let selector = query.get("labelSelector").map(String::as_str);
+    let lock = selector.and_then(|selector| selector.strip_prefix(LABEL)?.strip_prefix('='));
+    let lock = lock.expect("a list of the leases of one lock");
+    let inner = server.inner();
+    let leases = inner.leases.values();
+    let leases: Vec<&Value> = leases
+        .filter(|lease| lease["metadata"]["labels"][LABEL] == lock)
+        .collect();
+    let version = json!({ "resourceVersion": inner.version.to_string() });
+    Json(json!({ "kind": "LeaseList", "metadata": version, "items": leases })).into_response()
 }
 
 async fn read(
@@ -265,6 +295,22 @@ async fn patch_event(
     }
     event["series"] = patch["series"].clone();
     Json(event.clone()).into_response()
+}
+
+async fn delete(
+    State(server): State<ApiServer>,
+    Path((_, name)): Path<(String, String)>,
+    Json(options): Json<Value>,
+) -> Response {
+    let mut inner = server.inner();
+    let Some(stored) = inner.leases.get(&name) else {
+        return status(404, "NotFound", &format!("leases {name:?} not found"));
+    };
+    if stored["metadata"]["uid"] != options["preconditions"]["uid"] {
+        return status(409, "Conflict", "the UID in the precondition differs");
+    }
+    inner.leases.remove(&name);
+    Json(json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" })).into_response()
 }
 
 fn status(code: u16, reason: &str, message: &str) -> Response {

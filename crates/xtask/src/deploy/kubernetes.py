@@ -1,6 +1,6 @@
 """Checks deploy/kubernetes and deploy/helm. `cargo xtask deploy` fetches the tools and calls it.
 
-Arguments: the directory `deploy`, kustomize, the binary of Reclaim, a scratch directory.
+Arguments: the root of the repository, kustomize, the binary of Reclaim, a scratch directory.
 """
 
 import copy
@@ -10,10 +10,13 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 
 import helm_python
 import kubernetes_validate
 import yaml
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_optional
 
 # The oldest version that the chart supports, one in the middle, and the newest with schemas.
 VERSIONS = ["1.25", "1.31", "1.37"]
@@ -21,11 +24,25 @@ VERSIONS = ["1.25", "1.31", "1.37"]
 # The directories of a node that may be writable. All others are mounted read-only.
 WRITABLE = {"/var/lib/reclaim"}
 
-DEPLOY, KUSTOMIZE, RECLAIM, SCRATCH = sys.argv[1:]
+# The kinds that only newer versions have. Older ones install the lock without them.
+ADMISSION = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+ADMISSION_SINCE = (1, 30)
+
+# The claim of a pod's token that names its node, as the API server passes it to admission.
+NODE_CLAIM = "authentication.kubernetes.io/node-name"
+
+ROOT, KUSTOMIZE, RECLAIM, SCRATCH = sys.argv[1:]
+DEPLOY = os.path.join(ROOT, "deploy")
 CHART = os.path.join(DEPLOY, "helm", "reclaim")
 
 # The permissions on the Leases of the cluster lock, and on Events about nodes.
-LEASES = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}]
+LEASES = [
+    {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "verbs": ["get", "list", "create", "update", "delete"],
+    }
+]
 EVENTS = [{"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}]
 
 # Probes of these kinds use a port, which other pods can reach.
@@ -37,7 +54,10 @@ def fail(message):
 
 
 def kustomized(name):
-    path = os.path.join(DEPLOY, "kubernetes", name)
+    return built(os.path.join(DEPLOY, "kubernetes", name))
+
+
+def built(path):
     text = subprocess.run([KUSTOMIZE, "build", path], check=True, stdout=subprocess.PIPE).stdout
     return [document for document in yaml.safe_load_all(text) if document]
 
@@ -62,7 +82,9 @@ def only(documents, kind):
 def check_schemas(title, documents):
     for document in documents:
         for version in VERSIONS:
-            kubernetes_validate.validate(document, version, strict=True)
+            is_old = tuple(map(int, version.split("."))) < ADMISSION_SINCE
+            if not (is_old and document["kind"] in ADMISSION):
+                kubernetes_validate.validate(document, version, strict=True)
     kinds = ", ".join(document["kind"] for document in documents)
     print(f"{title}: valid for Kubernetes {', '.join(VERSIONS)}: {kinds}")
 
@@ -117,12 +139,94 @@ def check_rights(title, documents, has_lock):
         rules = {namespace: rules for (namespace, _), rules in roles.items()}
         if rules != {account["namespace"]: LEASES, "default": EVENTS}:
             fail(f"{title}: permissions other than those on Leases and Events: {rules}")
+        check_admission(title, documents)
     check_container(title, pod)
 
 
 def place(document):
     metadata = document["metadata"]
     return metadata["namespace"], metadata["name"]
+
+
+def check_admission(title, documents):
+    """Evaluates the policy for writes of Leases, by the name and the namespace that the daemon uses."""
+    policy, binding = (only(documents, kind) for kind in ADMISSION)
+    name = policy["metadata"]["name"]
+    if binding["spec"] != {"policyName": name, "validationActions": ["Deny"]}:
+        fail(f"{title}: the admission policy is not enforced: {binding['spec']}")
+    spec = policy["spec"]
+    (rule,) = spec["matchConstraints"]["resourceRules"]
+    if spec["failurePolicy"] != "Fail" or set(rule["operations"]) != {"CREATE", "UPDATE", "DELETE"}:
+        fail(f"{title}: the admission policy misses writes: {spec}")
+    for document in documents:
+        has_namespace = "namespace" in document["metadata"]
+        if has_namespace == (document["kind"] in (*ADMISSION, "Namespace")):
+            fail(f"{title}: {document['kind']} has a namespace that it should not have, or none")
+    account = only(documents, "ServiceAccount")["metadata"]
+    user = f"system:serviceaccount:{account['namespace']}:{account['name']}"
+    config = tomllib.loads(only(documents, "ConfigMap")["data"]["config.toml"])
+    prefix = config["fleet"].get("lease_name", "reclaim-turn")
+    own, others = f"{prefix}-node-1", f"{prefix}-node-2"
+    for expected, operation, lease, holder, who, node in [
+        (True, "CREATE", own, "node-1", user, "node-1"),
+        (True, "UPDATE", own, "node-1", user, "node-1"),
+        (True, "DELETE", own, None, user, "node-1"),
+        (False, "CREATE", others, "node-1", user, "node-1"),
+        (False, "UPDATE", others, "node-1", user, "node-1"),
+        (False, "UPDATE", others, "node-2", user, "node-1"),
+        (False, "DELETE", others, None, user, "node-1"),
+        (False, "CREATE", f"{prefix}-0", "node-1", user, "node-1"),
+        (False, "CREATE", f"{own}-1", "node-1", user, "node-1"),
+        (False, "CREATE", own, "node-2", user, "node-1"),
+        (False, "CREATE", own, None, user, "node-1"),
+        (False, "DELETE", own, None, user, None),
+        (False, "CREATE", f"{prefix}-", "", user, ""),
+        (True, "UPDATE", others, "node-2", "system:serviceaccount:other:lease-holder", "node-1"),
+    ]:
+        extra = {} if node is None else {NODE_CLAIM: [node]}
+        spec_of_lease = {} if holder is None else {"holderIdentity": holder}
+        request = {"name": lease, "operation": operation, "userInfo": {"username": who, "extra": extra}}
+        obj = None if operation == "DELETE" else {"metadata": {"name": lease}, "spec": spec_of_lease}
+        if is_admitted(spec, {"request": request, "object": obj}) != expected:
+            fail(f"{title}: the admission policy {'denies' if expected else 'admits'} {request} {obj}")
+
+
+def is_admitted(policy, values):
+    """Evaluates an admission policy as the API server does."""
+    if not all(evaluated(condition["expression"], values) for condition in policy["matchConditions"]):
+        return True
+    variables = {}
+    for variable in policy["variables"]:
+        variables[variable["name"]] = evaluated(variable["expression"], {**values, "variables": variables})
+    values = {**values, "variables": variables}
+    return all(evaluated(validation["expression"], values) for validation in policy["validations"])
+
+
+def evaluated(expression, values):
+    types = {name: cel.Type.DYN for name in values}
+    environment = cel.NewEnv(variables=types, extensions=[ext_optional.ExtOptional()])
+    value = environment.compile(expression).eval(data=values)
+    if value.type() == cel.Type.ERROR:
+        fail(f"`{expression}`: {value.value()}")
+    return value.plain_value()
+
+
+def check_documented_patch(base):
+    """Builds the overlay of docs/kubernetes.md, which leaves out a mount."""
+    with open(os.path.join(ROOT, "docs", "kubernetes.md"), encoding="utf-8") as file:
+        block = file.read().split("```yaml\npatches:\n")[1].split("```")[0]
+    overlay = os.path.join(SCRATCH, "overlay")
+    os.makedirs(overlay, exist_ok=True)
+    resource = os.path.relpath(os.path.join(DEPLOY, "kubernetes", "base"), os.path.realpath(overlay))
+    with open(os.path.join(overlay, "kustomization.yaml"), "w", encoding="utf-8") as file:
+        file.write(f"resources: [{resource}]\npatches:\n{block}")
+    expected = copy.deepcopy(only(base, "DaemonSet")["spec"]["template"]["spec"])
+    (container,) = expected["containers"]
+    container["volumeMounts"] = [it for it in container["volumeMounts"] if it["name"] != "kubelet-images"]
+    expected["volumes"] = [it for it in expected["volumes"] if it["name"] != "kubelet-images"]
+    patched = only(built(overlay), "DaemonSet")["spec"]["template"]["spec"]
+    if patched != expected:
+        fail(f"the patch of docs/kubernetes.md does not leave out a mount: {patched}")
 
 
 def check_container(title, pod):
@@ -304,6 +408,7 @@ def main():
         check_config(title, documents)
         check_rights(title, documents, has_lock)
         check_network(title, documents, has_lock)
+    check_documented_patch(base)
     check_that_schemas_find_mistakes(base)
     check_that_checks_find_mistakes(base)
     if same_pod(base) != same_pod(chart) or same_pod(turns) != same_pod(chart_with_lock):
@@ -312,6 +417,9 @@ def main():
         fail("kustomize and Helm render different network policies")
     if any(document["kind"] == "NetworkPolicy" for document in rendered({"networkPolicy": {"enabled": False}})):
         fail("the network policy cannot be disabled")
+    without = rendered({"turns": 1, "admissionPolicy": False})
+    if any(document["kind"] in ADMISSION for document in without):
+        fail("the admission policy cannot be left out")
     alone = rendered({"networkPolicy": {"scrapers": []}})
     check_network("chart without scrapers", alone, False)
     if only(alone, "NetworkPolicy")["spec"]["ingress"]:

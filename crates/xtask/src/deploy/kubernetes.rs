@@ -10,8 +10,13 @@ use crate::python;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// Packages of the Python Package Index: Helm, and the schemas of Kubernetes with their validator.
-const PACKAGES: [&str; 2] = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.0"];
+/// Packages of the Python Package Index: Helm, the schemas of Kubernetes with their validator, and the
+/// evaluator of CEL, the language of admission policies.
+const PACKAGES: [&str; 3] = [
+    "helm-python-sdk==0.2.2",
+    "kubernetes-validate==1.37.0",
+    "cel-expr-python==0.1.3",
+];
 
 /// The tools of the checks.
 pub(super) struct Tools {
@@ -35,7 +40,7 @@ pub(super) fn check(workspace: &Workspace, tools: &Tools, reclaim: &Path) -> Res
         .map_err(|error| Failure::file("write", &script, &error))?;
     let mut python = Command::new("python3");
     python.env("PYTHONPATH", &tools.python).arg(script);
-    python.arg(workspace.root.join("deploy"));
+    python.arg(&workspace.root);
     python
         .arg(&tools.kustomize.path)
         .arg(reclaim)
