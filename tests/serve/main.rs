@@ -28,6 +28,7 @@ mod newest;
 mod one_core;
 mod protected;
 mod prune;
+mod recorded;
 mod registered;
 mod roles;
 mod same;

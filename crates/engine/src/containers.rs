@@ -15,7 +15,8 @@ use reclaim_model::{Container, Namespace};
 use reclaim_store::Containerd;
 
 pub use registered::{
-    OwnerList, OwnerName, OwnerNameError, RegisterError, RegisteredContainers, TimeToLive,
+    ListChange, OwnerList, OwnerName, OwnerNameError, RegisterError, RegisteredContainers, Renewed,
+    TimeToLive,
 };
 
 /// Why a store could not be read.

@@ -157,7 +157,7 @@ mod unlisted;
 mod unpin;
 
 // The engine and its runs.
-pub use audit::{AuditError, AuditLimits, AuditLog};
+pub use audit::{AuditError, AuditLimits, AuditLog, Audited};
 pub use controls::{
     Controls, Progress, ProgressSink, RunOptions, command_name, no_progress, this_process,
 };
@@ -183,8 +183,8 @@ pub use reclaim_store::{CallObserver, Clock, ConnectError, Containerd, EndedCall
 // Sources of containers, and of what else is in use.
 pub use async_trait::async_trait;
 pub use containers::{
-    ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers, OwnerList,
-    OwnerName, OwnerNameError, RegisterError, RegisteredContainers, TimeToLive,
+    ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers, ListChange,
+    OwnerList, OwnerName, OwnerNameError, RegisterError, RegisteredContainers, Renewed, TimeToLive,
 };
 #[cfg(feature = "docker")]
 pub use docker::{

@@ -137,7 +137,7 @@ impl Engine {
             if labels.is_empty() {
                 outcome.unchanged.push(image.name.clone());
             } else {
-                self.audit_begin(audited).await;
+                audited.begin().await;
                 *image = self.relabel(&request.namespace, image, &labels).await?;
                 info!(image = %image.name, action = ?request.action, "pin changed");
                 outcome.changed.push(image.name.clone());

@@ -163,7 +163,7 @@ impl Engine {
         let restricted = restrict(preview, confirmed).await;
         let plan = &restricted.preview.plan;
         if !plan.steps.is_empty() || !plan.unpins.is_empty() {
-            self.audit_begin(run.audited).await;
+            run.audited.begin().await;
             return self.execute(run, presence, restricted).await;
         }
         host_guard::release(&self.store, namespace, presence).await?;

@@ -79,7 +79,7 @@ impl Engine {
         let _running = self.try_begin(&presence, namespace).await?;
         let undoing = async {
             let hold = self.hold_with(namespace, run, names).await?;
-            self.audit_begin(&audited).await;
+            audited.begin().await;
             let undoing = self.undo_guarded(namespace, hold, names, without_credentials);
             undoing.await
         };
@@ -240,7 +240,7 @@ impl Engine {
         let _running = self.try_begin(&presence, namespace).await?;
         let released = async {
             let hold = self.find_hold(namespace, run).await?;
-            self.audit_begin(&audited).await;
+            audited.begin().await;
             hold.delete(&self.store, namespace, true).await?;
             Ok(hold)
         };
@@ -279,7 +279,7 @@ impl Engine {
                     let run = Some(hold.run.to_string());
                     let request = AuditRequest::Release { run };
                     let audited = self.audited(&new_run(), namespace, request);
-                    self.audit_begin(&audited).await;
+                    audited.begin().await;
                     hold.delete(&self.store, namespace, true).await?;
                     self.audit_end(audited, |record| enter_released(record, &hold))
                         .await;

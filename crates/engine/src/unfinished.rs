@@ -45,7 +45,7 @@ impl Engine {
                 let run = hold.run.clone();
                 let request = AuditRequest::Recover { run };
                 let audited = self.audited(&hold.run, namespace, request);
-                self.audit_begin(&audited).await;
+                audited.begin().await;
                 let restored = async {
                     self.restore_hold(namespace, &hold, cancel).await?;
                     self.restore_labels(namespace, &hold.unpins).await?;

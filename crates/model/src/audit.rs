@@ -164,6 +164,22 @@ pub enum AuditRequest {
     },
     /// To pin or unpin images.
     Pin(PinRequest),
+    /// To change which containers an owner has registered, so that their images stay.
+    Containers {
+        /// The owner.
+        owner: String,
+        /// The IDs of containers that were added, or changed.
+        added: Vec<String>,
+        /// The IDs of containers that were removed.
+        removed: Vec<String>,
+    },
+    /// To remove images through a Docker Engine, which holds nothing.
+    Docker {
+        /// The address of the engine.
+        engine: String,
+        /// What to remove.
+        request: Box<PruneRequest>,
+    },
     /// To restore what a run removed that was cut off. Every run does so first.
     Recover {
         /// The run that was cut off.
@@ -215,7 +231,7 @@ impl AuditRequest {
     /// Returns what was requested, in a word for tables and the log.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Prune(request) => match &request.selection {
+            Self::Prune(request) | Self::Docker { request, .. } => match &request.selection {
                 Selection::Named(_) => "remove",
                 Selection::Project(_) => "project prune",
                 Selection::Filters(_) | Selection::Rule(_) => "prune",
@@ -227,6 +243,7 @@ impl AuditRequest {
                 PinAction::Pin => "pin",
                 PinAction::Unpin | PinAction::UnpinAny => "unpin",
             },
+            Self::Containers { .. } => "register",
             Self::Recover { .. } => "recover",
             Self::Long { .. } => "a long request",
         }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use reclaim_engine::{OwnerName, RegisterError, RegisteredContainers, TimeToLive};
-use reclaim_model::{Container, Namespace, chain};
+use reclaim_engine::{
+    Engine, ListChange, OwnerName, RegisterError, RegisteredContainers, Renewed, TimeToLive,
+    blocking,
+};
+use reclaim_model::{Caller, Container, Namespace, chain};
 use tonic::{Request, Response, Status};
 
 use super::error::invalid;
 use super::proto;
+use super::prune::sender;
 use super::wire::{WireError, container, moment, namespace_or};
 use crate::service::Service;
 
@@ -18,6 +21,8 @@ use crate::service::Service;
 pub(super) struct Containers {
     registered: Arc<RegisteredContainers>,
     namespace: Namespace,
+    /// Records the changes.
+    engine: Arc<Engine>,
 }
 
 /// Whose list, where, and how long it is fresh.
@@ -32,6 +37,7 @@ impl Containers {
         Self {
             registered: Arc::clone(&service.parts.registered),
             namespace: service.parts.namespace.clone(),
+            engine: Arc::clone(&service.parts.engine),
         }
     }
 
@@ -52,17 +58,46 @@ impl Containers {
         })
     }
 
-    /// Changes a list off the threads that serve calls: it is written to disk.
-    async fn change(
+    /// Changes a list, and records what changed on whose request.
+    async fn renew(
         &self,
+        caller: Caller,
         list: List,
-        change: impl FnOnce(&RegisteredContainers, &List) -> Result<Timestamp, RegisterError>
+        change: impl FnOnce(&RegisteredContainers, &List) -> Result<Renewed, RegisterError>
         + Send
         + 'static,
     ) -> Result<Option<prost_types::Timestamp>, Status> {
+        let owner = list.owner.clone();
+        let changing = self.change(caller, owner, move |registered| {
+            let Renewed { expires, change } = change(registered, &list)?;
+            Ok((expires, vec![change]))
+        });
+        Ok(Some(moment(changing.await?)))
+    }
+
+    /// Makes a change off the threads that serve calls, because it is written to disk, and records it.
+    /// A client that disconnects does not come between the two.
+    async fn change<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        owner: OwnerName,
+        change: impl FnOnce(&RegisteredContainers) -> Result<(T, Vec<ListChange>), RegisterError>
+        + Send
+        + 'static,
+    ) -> Result<T, Status> {
         let registered = Arc::clone(&self.registered);
-        let changing = tokio::task::spawn_blocking(move || change(&registered, &list));
-        Ok(Some(moment(written(changing.await)?)))
+        let engine = self.engine.called_by(caller);
+        let changing = tokio::spawn(async move {
+            let (result, changes) = blocking(move || change(&registered)).await?;
+            for change in changes {
+                engine.audit_registration(&owner, change).await;
+            }
+            Ok(result)
+        });
+        let changed: Result<T, RegisterError> = changing
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?;
+        changed.map_err(|error| Status::unavailable(chain(&error)))
     }
 }
 
@@ -72,10 +107,11 @@ impl proto::container_service_server::ContainerService for Containers {
         &self,
         request: Request<proto::ReplaceRequest>,
     ) -> Result<Response<proto::ReplaceResponse>, Status> {
+        let caller = sender(&request).caller;
         let message = request.into_inner();
         let list = self.list(&message.owner, &message.namespace, message.time_to_live)?;
         let containers = containers(message.containers)?;
-        let expires = self.change(list, |registered, list| {
+        let expires = self.renew(caller, list, |registered, list| {
             registered.replace(&list.owner, &list.namespace, containers, list.time_to_live)
         });
         let expires = expires.await?;
@@ -86,10 +122,11 @@ impl proto::container_service_server::ContainerService for Containers {
         &self,
         request: Request<proto::UpsertRequest>,
     ) -> Result<Response<proto::UpsertResponse>, Status> {
+        let caller = sender(&request).caller;
         let message = request.into_inner();
         let list = self.list(&message.owner, &message.namespace, message.time_to_live)?;
         let containers = containers(message.containers)?;
-        let expires = self.change(list, |registered, list| {
+        let expires = self.renew(caller, list, |registered, list| {
             registered.upsert(&list.owner, &list.namespace, containers, list.time_to_live)
         });
         let expires = expires.await?;
@@ -100,10 +137,11 @@ impl proto::container_service_server::ContainerService for Containers {
         &self,
         request: Request<proto::RemoveRequest>,
     ) -> Result<Response<proto::RemoveResponse>, Status> {
+        let caller = sender(&request).caller;
         let message = request.into_inner();
         let list = self.list(&message.owner, &message.namespace, message.time_to_live)?;
         let ids = message.ids;
-        let expires = self.change(list, move |registered, list| {
+        let expires = self.renew(caller, list, move |registered, list| {
             registered.remove(&list.owner, &list.namespace, &ids, list.time_to_live)
         });
         let expires = expires.await?;
@@ -114,10 +152,12 @@ impl proto::container_service_server::ContainerService for Containers {
         &self,
         request: Request<proto::ForgetRequest>,
     ) -> Result<Response<proto::ForgetResponse>, Status> {
+        let caller = sender(&request).caller;
         let owner = owner(&request.into_inner().owner)?;
-        let registered = Arc::clone(&self.registered);
-        let forgetting = tokio::task::spawn_blocking(move || registered.forget(&owner));
-        written(forgetting.await)?;
+        let forgetting = self.change(caller, owner.clone(), move |registered| {
+            Ok(((), registered.forget(&owner)?))
+        });
+        forgetting.await?;
         Ok(Response::new(proto::ForgetResponse {}))
     }
 
@@ -145,11 +185,6 @@ fn owner(text: &str) -> Result<OwnerName, Status> {
 fn containers(messages: Vec<proto::Container>) -> Result<Vec<Container>, Status> {
     let read: Result<Vec<Container>, WireError> = messages.into_iter().map(container).collect();
     read.map_err(refused)
-}
-
-fn written<T>(done: Result<Result<T, RegisterError>, tokio::task::JoinError>) -> Result<T, Status> {
-    let done = done.map_err(|error| Status::internal(error.to_string()))?;
-    done.map_err(|error| Status::unavailable(chain(&error)))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

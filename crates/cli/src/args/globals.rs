@@ -283,15 +283,20 @@ impl Globals {
         named.or(configured).unwrap_or(Path::new(DEFAULT_STATE))
     }
 
-    /// Records what a command without a daemon changes, if the state directory exists.
+    /// Records what a command without a daemon changes.
     pub(crate) fn audited(&self, engine: &Engine, config: Option<&Config>) -> Engine {
         let engine = engine.called_by(this_process(EntryPoint::CommandLine));
-        let directory = self.audit_directory(config);
-        if !directory.is_dir() {
-            return engine;
+        match self.audit_log(config) {
+            Some(log) => engine.with_audit(log),
+            None => engine,
         }
+    }
+
+    /// Returns where a command without a daemon records what it changes, if the state directory exists.
+    pub(crate) fn audit_log(&self, config: Option<&Config>) -> Option<AuditLog> {
+        let directory = self.audit_directory(config);
         let limits = config.map(|config| config.audit).unwrap_or_default();
-        engine.with_audit(AuditLog::new(directory, limits))
+        directory.is_dir().then(|| AuditLog::new(directory, limits))
     }
 
     /// Returns the address of the daemon to use. An empty variable counts as unset.

@@ -57,9 +57,32 @@ fn run(text: &mut Text, record: &AuditRecord, all: &[AuditRecord]) {
         }
         AuditOutcome::Begun => "its end is not recorded: under way, or cut off".to_owned(),
         AuditOutcome::Done | AuditOutcome::Partial | AuditOutcome::Failed => {
-            let changed = count(*changed, "image");
-            let freed = HumanSize(*reclaimed_bytes);
-            format!("{}, {changed}, {freed} freed", outcome.word())
+            let outcome = outcome.word();
+            let images = count(*changed, "image");
+            match request {
+                AuditRequest::Containers {
+                    owner,
+                    added,
+                    removed,
+                } => {
+                    let added = count(added.len(), "container");
+                    let removed = removed.len();
+                    format!("{outcome}, {added} added and {removed} removed for {owner}")
+                }
+                // Docker does not report what it frees.
+                AuditRequest::Docker { engine, .. } => {
+                    format!("{outcome}, {images} through {engine}")
+                }
+                AuditRequest::Prune(_)
+                | AuditRequest::Policy(_)
+                | AuditRequest::Undo { .. }
+                | AuditRequest::Release { .. }
+                | AuditRequest::Pin(_)
+                | AuditRequest::Recover { .. }
+                | AuditRequest::Long { .. } => {
+                    format!("{outcome}, {images}, {} freed", HumanSize(*reclaimed_bytes))
+                }
+            }
         }
     };
     let error = error.as_ref().map(|error| format!(": {error}"));

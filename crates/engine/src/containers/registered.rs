@@ -52,6 +52,26 @@ pub struct OwnerList {
     pub containers: Vec<Container>,
 }
 
+/// The result of a call that changes or renews a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewed {
+    /// When the list stops being fresh.
+    pub expires: Timestamp,
+    /// What the call changed.
+    pub change: ListChange,
+}
+
+/// Which containers of a list a call changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListChange {
+    /// The namespace of the list.
+    pub namespace: Namespace,
+    /// The IDs of containers that are new, or registered with other values.
+    pub added: Vec<String>,
+    /// The IDs of containers that are no longer in the list.
+    pub removed: Vec<String>,
+}
+
 /// A change could not be written, and was not made.
 #[derive(Debug, thiserror::Error)]
 #[error("write the containers of `{owner}` to `{}`", path.display())]
@@ -111,7 +131,7 @@ impl RegisteredContainers {
         Ok(store)
     }
 
-    /// Replaces the owner's list. Returns when it stops being fresh.
+    /// Replaces the owner's list.
     ///
     /// # Errors
     ///
@@ -123,7 +143,7 @@ impl RegisteredContainers {
         namespace: &Namespace,
         containers: Vec<Container>,
         time_to_live: TimeToLive,
-    ) -> Result<Timestamp, RegisterError> {
+    ) -> Result<Renewed, RegisterError> {
         self.change(owner, namespace, time_to_live, |list| {
             list.clear();
             list.extend(containers.into_iter().map(|it| (it.id.clone(), it)));
@@ -141,7 +161,7 @@ impl RegisteredContainers {
         namespace: &Namespace,
         containers: Vec<Container>,
         time_to_live: TimeToLive,
-    ) -> Result<Timestamp, RegisterError> {
+    ) -> Result<Renewed, RegisterError> {
         self.change(owner, namespace, time_to_live, |list| {
             list.extend(containers.into_iter().map(|it| (it.id.clone(), it)));
         })
@@ -158,7 +178,7 @@ impl RegisteredContainers {
         namespace: &Namespace,
         ids: &[String],
         time_to_live: TimeToLive,
-    ) -> Result<Timestamp, RegisterError> {
+    ) -> Result<Renewed, RegisterError> {
         self.change(owner, namespace, time_to_live, |list| {
             for id in ids {
                 list.remove(id);
@@ -166,19 +186,23 @@ impl RegisteredContainers {
         })
     }
 
-    /// Removes all lists of an owner, also unreadable ones.
+    /// Removes all lists of an owner, also unreadable ones. Returns those that could be read.
     ///
     /// # Errors
     ///
     /// As [`Self::replace`].
-    pub fn forget(&self, owner: &OwnerName) -> Result<(), RegisterError> {
+    pub fn forget(&self, owner: &OwnerName) -> Result<Vec<ListChange>, RegisterError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.write(owner, &Lists::new())?;
-        self.by_owner.remove(owner);
+        let forgotten = self.by_owner.remove(owner);
         if let Some(directory) = &self.directory {
             self.unreadable().remove(&file::path(directory, owner));
         }
-        Ok(())
+        let lists = forgotten.into_iter().flat_map(|(_, lists)| lists);
+        let changes = lists.map(|(namespace, list)| {
+            ListChange::between(namespace, &list.containers, &BTreeMap::new())
+        });
+        Ok(changes.collect())
     }
 
     /// Returns the lists of all owners, by owner and namespace.
@@ -205,7 +229,7 @@ impl RegisteredContainers {
         namespace: &Namespace,
         time_to_live: TimeToLive,
         change: impl FnOnce(&mut BTreeMap<String, Container>),
-    ) -> Result<Timestamp, RegisterError> {
+    ) -> Result<Renewed, RegisterError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_readable(owner)?;
         let found = self.by_owner.get(owner).map(|entry| entry.value().clone());
@@ -218,10 +242,12 @@ impl RegisteredContainers {
             containers: BTreeMap::new(),
         });
         list.expires = expires;
+        let before = list.containers.clone();
         change(&mut list.containers);
+        let change = ListChange::between(namespace.clone(), &before, &list.containers);
         self.write(owner, &lists)?;
         self.by_owner.insert(owner.clone(), lists);
-        Ok(expires)
+        Ok(Renewed { expires, change })
     }
 
     /// Checks that the owner's file was read: overwriting it would lose its containers.
@@ -255,6 +281,22 @@ impl RegisteredContainers {
             path: directory.clone(),
             source,
         })
+    }
+}
+
+impl ListChange {
+    fn between(
+        namespace: Namespace,
+        before: &BTreeMap<String, Container>,
+        after: &BTreeMap<String, Container>,
+    ) -> Self {
+        let added = after.iter().filter(|(id, it)| before.get(*id) != Some(it));
+        let removed = before.keys().filter(|id| !after.contains_key(*id));
+        Self {
+            namespace,
+            added: added.map(|(id, _)| id.clone()).collect(),
+            removed: removed.cloned().collect(),
+        }
     }
 }
 

@@ -163,6 +163,9 @@ def check_admission(title, documents):
         if has_namespace == (document["kind"] in (*ADMISSION, "Namespace")):
             fail(f"{title}: {document['kind']} has a namespace that it should not have, or none")
     account = only(documents, "ServiceAccount")["metadata"]
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": account["namespace"]}}
+    if spec["matchConstraints"]["namespaceSelector"] != selector:
+        fail(f"{title}: the admission policy is for another namespace: {spec['matchConstraints']}")
     user = f"system:serviceaccount:{account['namespace']}:{account['name']}"
     config = tomllib.loads(only(documents, "ConfigMap")["data"]["config.toml"])
     prefix = config["fleet"].get("lease_name", "reclaim-turn")

@@ -10,11 +10,11 @@ use bollard::errors::Error as ApiError;
 use bollard::models::{ImageDeleteResponseItem, ImageInspect, ImageSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, RemoveImageOptions};
 use futures::stream::{self, StreamExt};
-use reclaim_engine::{Chosen, DockerEngine, DockerError, Existence, Listed, choose};
+use reclaim_engine::{Audited, Chosen, DockerEngine, DockerError, Existence, Listed, choose};
 use reclaim_model::{
-    Conflict, ConflictCause, Digest, Holder, HolderKind, Mode, Named, NamedRemoval, NotRemoved,
-    PROJECT_LABEL, Project, ProjectImages, Protection, Reference, SERVICE_LABEL, Service, chain,
-    lift_warning,
+    AuditImage, AuditOutcome, AuditRecord, Conflict, ConflictCause, Digest, Holder, HolderKind,
+    ImageChange, Named, NamedRemoval, Namespace, NotRemoved, PROJECT_LABEL, Project, ProjectImages,
+    Protection, Reference, RemoveReason, SERVICE_LABEL, Service, chain, lift_warning,
 };
 
 use crate::output;
@@ -28,8 +28,17 @@ const CONFIG_LABEL: &str = "com.docker.compose.config-hash";
 /// The namespace of a Docker Engine's images, if the engine does not report it.
 const NAMESPACE: &str = "moby";
 
-/// Removes the images of a project, or lists them in a dry run, in the order of their names. Those
-/// that `protection` protects stay, unless it `is_lifted`.
+/// What a removal through a Docker Engine heeds and leaves behind.
+pub(super) struct Rules<'a> {
+    /// Which images stay.
+    pub(super) protection: Option<&'a Protection>,
+    /// Whether these are removed, too, with a warning.
+    pub(super) is_lifted: bool,
+    /// The record of the removal; `None` for a dry run.
+    pub(super) audited: Option<&'a Audited>,
+}
+
+/// Removes the images of a project, or lists them in a dry run, in the order of their names.
 ///
 /// # Errors
 ///
@@ -37,14 +46,16 @@ const NAMESPACE: &str = "moby";
 /// outcome.
 pub(super) async fn prune(
     engine: &DockerEngine,
+    namespace: &Namespace,
     request: &ProjectImages,
-    protection: Option<&Protection>,
-    is_lifted: bool,
-    mode: Mode,
+    rules: Rules<'_>,
 ) -> Result<Vec<Named>, DockerError> {
+    let Rules {
+        protection,
+        is_lifted,
+        audited,
+    } = rules;
     let docker = engine.client();
-    let namespace = engine.namespaces().await?.containers;
-    let namespace = namespace.as_deref().unwrap_or(NAMESPACE);
     let mut request = request.clone();
     if request.from_containers {
         let services = services_of_containers(docker, &request).await?;
@@ -65,13 +76,16 @@ pub(super) async fn prune(
             }
             None => Ok(()),
         };
-        let outcome = match (protected, mode) {
+        let outcome = match (protected, audited) {
             (Err(error), _) => Err(error),
-            (Ok(()), Mode::DryRun) => Ok(NamedRemoval {
+            (Ok(()), None) => Ok(NamedRemoval {
                 records: vec![image.clone()],
                 ..NamedRemoval::default()
             }),
-            (Ok(()), Mode::Apply) => remove(docker, &image).await,
+            (Ok(()), Some(audited)) => {
+                audited.begin().await;
+                remove(docker, &image).await
+            }
         };
         Named {
             services: services.into_iter().collect(),
@@ -80,6 +94,40 @@ pub(super) async fn prune(
     });
     let removals = stream::iter(removals).buffered(AT_ONCE);
     Ok(removals.collect().await)
+}
+
+/// Returns the namespace of the engine's images in containerd.
+///
+/// # Errors
+///
+/// If the engine does not answer.
+pub(super) async fn namespace(engine: &DockerEngine) -> Result<Namespace, DockerError> {
+    let reported = engine.namespaces().await?.containers;
+    let reported = reported.and_then(|name| name.parse().ok());
+    Ok(reported.unwrap_or_else(|| NAMESPACE.parse().expect("a valid name")))
+}
+
+/// Enters what was removed into a record.
+pub(super) fn enter(record: &mut AuditRecord, removed: &Result<Vec<Named>, DockerError>) {
+    let images = match removed {
+        Ok(images) => images,
+        Err(error) => {
+            record.outcome = AuditOutcome::Failed;
+            return record.set_error(&chain(error));
+        }
+    };
+    let mut failures = images.iter().filter_map(|named| named.error.as_ref());
+    if failures.any(|error| matches!(error, NotRemoved::Failed(_))) {
+        record.outcome = AuditOutcome::Partial;
+    }
+    let removed = images.iter().filter(|named| named.error.is_none());
+    record.set_images(removed.map(|named| AuditImage {
+        name: named.name.clone(),
+        digest: named.removal.deleted.first().cloned(),
+        change: ImageChange::Removed,
+        reason: Some(RemoveReason::Named),
+        bytes: None,
+    }));
 }
 
 /// Derives the services from the project's containers.
@@ -184,7 +232,7 @@ async fn key(
     docker: &Docker,
     image: &str,
     protection: &Protection,
-    namespace: &str,
+    namespace: &Namespace,
 ) -> Result<Option<String>, NotRemoved> {
     match docker.inspect_image(image).await {
         Ok(seen) => Ok(key_of(image, seen, protection, namespace)),
@@ -199,7 +247,7 @@ fn key_of(
     image: &str,
     seen: ImageInspect,
     protection: &Protection,
-    namespace: &str,
+    namespace: &Namespace,
 ) -> Option<String> {
     let full = Reference::parse_normalized(image);
     let full = full.map_or_else(|_| image.to_owned(), |reference| reference.to_string());
@@ -208,7 +256,7 @@ fn key_of(
         return Some(key);
     }
     let mut namespaces = protection.namespaces.iter();
-    if namespaces.any(|protected| protected.as_str() == namespace) {
+    if namespaces.any(|protected| protected == namespace) {
         return Some(format!("protect.namespaces {namespace}"));
     }
     let digests = seen.repo_digests.into_iter().flatten();

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reclaim_engine::{DockerAddress, DockerEngine, DockerError};
+use reclaim_engine::{Audited, DockerAddress, DockerEngine, DockerError, this_process};
 use reclaim_model::{
-    Mode, Named, NotRemoved, ProjectImageMode, ProjectImages, ProjectName, PruneRequest, Report,
-    form,
+    AuditRecord, AuditRequest, EntryPoint, Mode, Named, NotRemoved, ProjectImageMode,
+    ProjectImages, ProjectName, PruneRequest, Report, form,
 };
 use serde::Serialize;
 
@@ -58,17 +58,13 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
             if args.how.undo_window() > Duration::ZERO {
                 return Err(CommandError::NothingHeld(address.to_owned()));
             }
-            let config = backend::configuration(globals)?;
-            let protection = config.map(|config| config.protection);
-            let is_lifted = args.how.lift_protection;
             let engine = connect(address, args.docker_tls.as_deref()).await?;
             let result = PruneResult {
                 project,
                 rmi,
                 mode,
                 engine: engine.address().to_string(),
-                images: docker::prune(&engine, &images, protection.as_ref(), is_lifted, mode)
-                    .await?,
+                images: on_docker(globals, args, &engine, images).await?,
                 report: None,
             };
             (result, None)
@@ -104,6 +100,39 @@ async fn on_containerd(
         .lift_protection(args.how.lift_protection);
     let backend = Backend::connect_protected(globals).await?;
     commands::run_or_preview(&backend, &request, mode(args), &args.how).await
+}
+
+/// Removes the images through a Docker Engine, and records it as a run on containerd would be.
+async fn on_docker(
+    globals: &Globals,
+    args: &ProjectPruneArgs,
+    engine: &DockerEngine,
+    images: ProjectImages,
+) -> Result<Vec<Named>, CommandError> {
+    let config = backend::configuration(globals)?;
+    let namespace = docker::namespace(engine).await?;
+    let request = PruneRequest::new(namespace.clone(), images.clone())
+        .lift_protection(args.how.lift_protection);
+    let request = AuditRequest::Docker {
+        engine: engine.address().to_string(),
+        request: Box::new(request),
+    };
+    let audited = (mode(args) == Mode::Apply).then(|| {
+        let log = globals.audit_log(config.as_ref());
+        let caller = this_process(EntryPoint::CommandLine);
+        Audited::new(log, caller, namespace.clone(), request)
+    });
+    let rules = docker::Rules {
+        protection: config.as_ref().map(|config| &config.protection),
+        is_lifted: args.how.lift_protection,
+        audited: audited.as_ref(),
+    };
+    let removed = docker::prune(engine, &namespace, &images, rules).await;
+    if let Some(audited) = audited {
+        let finish = |record: &mut AuditRecord| docker::enter(record, &removed);
+        audited.end(reclaim_engine::now(), finish).await;
+    }
+    Ok(removed?)
 }
 
 fn mode(args: &ProjectPruneArgs) -> Mode {

@@ -49,6 +49,15 @@ pub(in crate::json_forms) fn audit_records() -> Value {
             may_lack_namespace: true,
             wait: true,
         }),
+        AuditRequest::Containers {
+            owner: text(),
+            added: vec![text()],
+            removed: vec![text()],
+        },
+        AuditRequest::Docker {
+            engine: text(),
+            request: Box::new(PruneRequest::unused(namespace())),
+        },
         AuditRequest::Recover { run: run_id() },
         AuditRequest::Long { bytes: 1 },
     ];
