@@ -93,7 +93,7 @@ impl LeaseClient {
         self.replace(&lease).await
     }
 
-    /// Deletes a lease that this node holds, unless it is another one by now.
+    /// Deletes a lease that this node holds, unless a later one of the same name replaced it.
     pub(crate) async fn release(&self, lease: Lease) -> Result<(), ClusterLockError> {
         let parameters = DeleteParams {
             preconditions: Some(Preconditions {
