@@ -91,12 +91,12 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
             let Some(name) = project_name.as_ref().or(named) else {
                 return Err(error.into());
             };
-            let names = default_names(&request)?;
-            warn(&names.warnings);
+            let defaults = default_names(&request)?;
+            warn(&defaults.warnings);
             let project = Project {
                 name: name.parse().map_err(ComposeError::Name)?,
                 services: BTreeMap::new(),
-                separator: names.separator,
+                separator: defaults.separator,
             };
             (project, true)
         }
