@@ -1,4 +1,4 @@
-//! The table of docs/kubernetes.md has each mount of the DaemonSet, and no other.
+//! The table of docs/kubernetes.md has each mount of the `DaemonSet`, and no other.
 
 use std::collections::BTreeMap;
 
