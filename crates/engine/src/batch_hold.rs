@@ -273,7 +273,16 @@ mod tests {
     async fn lease(steps: &[Step]) -> Lease {
         let run = RunId("run".to_owned());
         let (namespace, restricted) = ("default".parse().unwrap(), RestrictedImages::new());
-        let blobs = journal::write(&run, &namespace, steps, &[], &restricted).await;
+        let blobs = journal::write(
+            &run,
+            &namespace,
+            journal::Changes {
+                steps,
+                labels: &[],
+                restricted: &restricted,
+            },
+        )
+        .await;
         let hold = BatchHold::new(&run, steps, blobs, 1, true);
         let Form::Labels { journal, resources } = hold.form else {
             unreachable!("it is small")

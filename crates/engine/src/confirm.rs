@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Digest, Inventory, KeepReason, Kept, Plan, RefuseReason, Refused, Step, Unpin,
+    Cut, Digest, Inventory, KeepReason, Kept, Plan, RefuseReason, Refused, Slimmed, Step,
 };
 
 use reclaim_plan::keep_steps_for_dependents;
@@ -34,10 +34,13 @@ pub(crate) async fn restrict(mut preview: Preview, confirmed: Option<&Plan>) -> 
         targets.insert(image.name.clone(), image.target.digest.clone());
     })
     .await;
-    let unpins = confirmed.unpins.clone();
+    let cuts = confirmed.cuts.clone();
+    for slimmed in &confirmed.slimmed {
+        targets.insert(slimmed.name.clone(), slimmed.target.clone());
+    }
     blocking(move || {
         let Preview { inventory, plan } = &mut preview;
-        let refused = restrict_to(plan, inventory, &targets, &unpins);
+        let refused = restrict_to(plan, inventory, &targets, &cuts);
         Restricted { preview, refused }
     })
     .await
@@ -48,7 +51,7 @@ fn restrict_to(
     plan: &mut Plan,
     inventory: &Inventory,
     confirmed: &BTreeMap<String, Digest>,
-    unpins: &[Unpin],
+    cuts: &[Cut],
 ) -> Vec<Refused> {
     let is_confirmed = |step: &Step| {
         let target = confirmed.get(&step.image.name);
@@ -58,17 +61,28 @@ fn restrict_to(
         .into_iter()
         .partition(is_confirmed);
     plan.steps = steps;
-    plan.unpins.retain(|it| unpins.contains(it));
-    let moved: BTreeSet<String> = names(&new).map(str::to_owned).collect();
-    plan.kept.extend(new.into_iter().map(|step| Kept {
-        name: step.image.name,
-        target: step.image.target.digest,
+    plan.cuts.retain(|it| cuts.binary_search(it).is_ok());
+    let is_confirmed = |it: &Slimmed| confirmed.get(&it.name) == Some(&it.target);
+    let slimmed = std::mem::take(&mut plan.slimmed);
+    let (slimmed, new_slimmed) = slimmed.into_iter().partition(is_confirmed);
+    plan.slimmed = slimmed;
+    let new = new
+        .into_iter()
+        .map(|step| (step.image.name, step.image.target.digest));
+    let new_slimmed: Vec<Slimmed> = new_slimmed;
+    let new_slimmed = new_slimmed.into_iter().map(|it| (it.name, it.target));
+    let new: Vec<(String, Digest)> = new.chain(new_slimmed).collect();
+    let moved: BTreeSet<String> = new.iter().map(|(name, _)| name.clone()).collect();
+    plan.kept.extend(new.into_iter().map(|(name, target)| Kept {
+        name,
+        target,
         reason: KeepReason::NotConfirmed,
         holders: Vec::new(),
     }));
     plan.kept.sort_by(|a, b| a.name.cmp(&b.name));
     keep_steps_for_dependents(plan, inventory);
-    let now: BTreeSet<&str> = names(&plan.steps).collect();
+    let slimmed = plan.slimmed.iter().map(|it| it.name.as_str());
+    let now: BTreeSet<&str> = names(&plan.steps).chain(slimmed).collect();
     let kept = plan.kept.iter().map(|kept| (kept.name.as_str(), kept));
     let kept: BTreeMap<&str, &Kept> = kept.collect();
     let refused = confirmed

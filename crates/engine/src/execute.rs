@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use reclaim_model::{
     Digest, Freed, ImageRecord, Inventory, Mode, Namespace, Plan, Reclaimed, Report, SnapshotSizes,
-    Unpin, chain,
+    chain,
 };
 use reclaim_plan::{image_objects, left, rows};
 use reclaim_store::{LeaseDeletion, NO_LABELS, StoreError};
@@ -22,16 +22,17 @@ use tracing::{info, info_span, warn};
 use crate::cancel::wait_for_grace;
 use crate::confirm::Restricted;
 use crate::controls::Progress;
+use crate::cuts::CutLabels;
 use crate::engine::Engine;
 use crate::error::RunError;
 use crate::full_disk::Ended;
 use crate::hold::Hold;
 use crate::host_guard::{self, Collection};
-use crate::kubernetes::RestrictedImages;
+use crate::journal::Changes;
 use crate::measure::{Measuring, enter_sizes, snapshots_of};
 use crate::named;
 use crate::off_thread::{blocking, lend};
-use crate::outcomes::{possibly_removed, record, record_second_look, removed_images};
+use crate::outcomes::{possibly_removed, record, record_cuts, record_second_look, removed_images};
 use crate::presence::Presence;
 use crate::preview::blank_report;
 use crate::protection::log_lifted;
@@ -52,7 +53,7 @@ struct Ending<'a> {
 /// What a run has removed, or may have removed.
 struct Removals {
     gone: Vec<ImageRecord>,
-    unpinned: Vec<Unpin>,
+    cut: CutLabels,
     /// Whether the grace period has passed since. If not, the second look may miss new users.
     is_settled: bool,
 }
@@ -79,7 +80,13 @@ impl Engine {
         log_lifted(run.id, &self.caller(), &plan);
         let watcher = self.store.watch_events(&plan.namespace).ok();
         let restricted = self.restricted_images(&plan, &inventory).await;
-        let holding = self.hold(run, &plan, &restricted);
+        let labels = self.labels_of_cuts(&plan).await?;
+        let changes = Changes {
+            steps: &plan.steps,
+            labels: labels.labels(),
+            restricted: &restricted,
+        };
+        let holding = self.hold(run, changes);
         let held = self.phase(info_span!("hold"), holding).await;
         if run.cancel.is_cancelled() {
             return Err(RunError::Cancelled);
@@ -106,11 +113,11 @@ impl Engine {
         };
         let Ended { journals, result } = match held? {
             Some(journals) => {
-                let result = self.carry_out(&mut execution, &mut plan).await;
+                let result = self.carry_out(&mut execution, &mut plan, labels).await;
                 Ended { journals, result }
             }
             None => {
-                self.carry_out_on_full_disk(&mut execution, &mut plan)
+                self.carry_out_on_full_disk(&mut execution, &mut plan, labels)
                     .await?
             }
         };
@@ -158,22 +165,21 @@ impl Engine {
     async fn hold(
         &self,
         run: Run<'_>,
-        plan: &Plan,
-        restricted: &RestrictedImages,
+        changes: Changes<'_>,
     ) -> Result<Option<Vec<Digest>>, StoreError> {
+        let namespace = &run.request.namespace;
         let will_collect = run.options.undo_window.is_zero();
         // Only a precaution, so a read failure does not end the run.
         if will_collect && self.store.lacks_room_to_collect().await.unwrap_or(false) {
             warn!("the disk is almost full; removing a few images at a time");
             return Ok(None);
         }
-        match Hold::write(&self.store, run.id, plan, restricted).await {
+        match Hold::write(&self.store, namespace, run.id, changes).await {
             Ok(journals) => Ok(Some(journals)),
             Err(error) if error.is_out_of_space() => {
                 let error = chain(&error);
                 warn!(%error, "no room for a journal; removing a few images at a time");
                 // A partial hold would keep the content that the batches are to free.
-                let namespace = &plan.namespace;
                 Hold::finish(&self.store, namespace, run.id, false, run.patience).await?;
                 Ok(None)
             }
@@ -191,6 +197,7 @@ impl Engine {
         &self,
         execution: &mut Execution<'_>,
         plan: &mut Plan,
+        labels: CutLabels,
     ) -> Result<(), StoreError> {
         let Execution {
             run,
@@ -215,7 +222,8 @@ impl Engine {
                 before => before,
             }
         };
-        let removing = futures::future::join(self.remove_and_wait(run, plan, report), listing);
+        let removing =
+            futures::future::join(self.remove_and_wait(run, plan, labels, report), listing);
         let span = info_span!("remove");
         let (removals, before) = if run.measuring == Measuring::Meanwhile {
             let both = futures::future::join(removing, self.sizes(&namespace, &snapshots));
@@ -231,13 +239,13 @@ impl Engine {
         *directories = before;
         let Removals {
             gone,
-            unpinned,
+            cut,
             is_settled,
         } = removals;
         (run.progress)(Progress::LookingAgain);
         let restore_all = if !is_settled {
             Some(GRACE_CUT_SHORT.to_owned())
-        } else if gone.is_empty() && unpinned.is_empty() {
+        } else if gone.is_empty() && cut.is_empty() {
             None
         } else {
             self.inhibited_meanwhile(run).await
@@ -259,14 +267,16 @@ impl Engine {
         });
         let not_written = not_written.await;
         let relabeled = if is_settled {
-            let relabeling = self.restore_used_labels(run, inventory, unpinned, report);
+            let relabeling = self.restore_used_labels(run, inventory, cut, report);
             relabeling.await
         } else {
-            let relabeling = self.restore_labels(&plan.namespace, &unpinned);
+            let relabeling = self.restore_labels(&plan.namespace, cut.labels());
             relabeling.await.map(|()| Vec::new())
         };
         let restored = not_written.map_or(Ok(()), Err);
-        relabeled.and_then(|unpinned| restored.map(|()| report.unpinned = unpinned))
+        let cuts = relabeled.and_then(|cuts| restored.map(|()| cuts))?;
+        record_cuts(plan, cuts, report);
+        Ok(())
     }
 
     /// Releases the guard. If that fails, the next run takes it over.
@@ -286,25 +296,26 @@ impl Engine {
         &self,
         run: Run<'_>,
         plan: &mut Plan,
+        labels: CutLabels,
         report: &mut Report,
     ) -> Removals {
         let outcomes = self.remove_all(run, plan).await;
         on_both(plan, report, |plan, report| record(report, plan, outcomes)).await;
-        let unpinned = self.unpin_all(run, plan, report).await;
+        let cut = self.cut_all(run, labels, report).await;
         let gone = on_both(plan, report, |plan, report| possibly_removed(plan, report)).await;
-        let is_any = !gone.is_empty() || !unpinned.is_empty();
+        let is_any = !gone.is_empty() || !cut.is_empty();
         let grace = wait_for_grace(run.cancel, run.options.grace);
         Removals {
             is_settled: !is_any || self.heartbeat.while_waiting(grace).await,
             gone,
-            unpinned,
+            cut,
         }
     }
 
     /// Frees the removed images, or holds them for the undo window.
     async fn finish(&self, run: Run<'_>, ending: Ending<'_>, plan: &mut Plan, report: &mut Report) {
         let window = run.options.undo_window;
-        let is_any = !report.removed.is_empty() || !report.unpinned.is_empty();
+        let is_any = !report.removed.is_empty() || !report.cuts.is_empty();
         let finished = if window > Duration::ZERO && is_any {
             self.keep(run, ending.journals, report).await
         } else if !is_any && report.failed.is_empty() && run.stop(self.store.now()).is_some() {

@@ -16,11 +16,12 @@ use reclaim_store::StoreError;
 use tracing::{info, info_span};
 
 use crate::batch_hold::{self, BatchHold};
+use crate::cuts::CutLabels;
 use crate::dependents::Dependents;
 use crate::engine::Engine;
 use crate::error::RunError;
 use crate::hold::Hold;
-use crate::journal;
+use crate::journal::{self, Changes};
 use crate::measure::{Measuring, enter_sizes, snapshots_of};
 use crate::retry::retry;
 use crate::run::{Execution, with_steps};
@@ -154,6 +155,7 @@ impl Engine {
         &self,
         execution: &mut Execution<'_>,
         plan: &mut Plan,
+        labels: CutLabels,
     ) -> Result<Ended, RunError> {
         if execution.run.measuring == Measuring::Meanwhile {
             // Batches free snapshots before the end of the run, so measure them first.
@@ -168,16 +170,21 @@ impl Engine {
         while execution.run.stop(self.store.now()).is_none() {
             if batches.is_last() || batches.queue.is_empty() {
                 let mut rest = with_steps(plan, batches.rest().cloned().collect());
-                rest.unpins.clone_from(&plan.unpins);
-                if rest.steps.is_empty() && rest.unpins.is_empty() {
+                rest.slimmed.clone_from(&plan.slimmed);
+                if rest.steps.is_empty() && labels.is_empty() {
                     break;
                 }
-                let restricted = execution.restricted;
-                match Hold::write(&self.store, execution.run.id, &rest, restricted).await {
+                let changes = Changes {
+                    steps: &rest.steps,
+                    labels: labels.labels(),
+                    restricted: execution.restricted,
+                };
+                let run = execution.run.id;
+                match Hold::write(&self.store, &plan.namespace, run, changes).await {
                     Ok(journals) => {
                         warn_of_batches(execution.report, &batches);
                         info!(steps = rest.steps.len(), "there is room for the rest");
-                        let result = self.carry_out(execution, &mut rest).await;
+                        let result = self.carry_out(execution, &mut rest, labels).await;
                         return Ok(Ended { journals, result });
                     }
                     Err(error) if batches.done.is_empty() && batches.queue.is_empty() => {
@@ -230,7 +237,12 @@ impl Engine {
             let batch = batches.next();
             let is_small = batch.steps.len() <= MAX_SMALL;
             let (run, restricted) = (execution.run.id, execution.restricted);
-            let blobs = journal::write(run, namespace, &batch.steps, &[], restricted).await;
+            let changes = Changes {
+                steps: &batch.steps,
+                labels: &[],
+                restricted,
+            };
+            let blobs = journal::write(run, namespace, changes).await;
             let hold = BatchHold::new(run, &batch.steps, blobs, batches.tries, is_small);
             batches.tries += 1;
             match hold
@@ -255,7 +267,10 @@ impl Engine {
             execution.report.failed.len(),
         );
         let was_finished = execution.report.unfinished.is_none();
-        if let Err(error) = self.carry_out(execution, &mut batch).await {
+        if let Err(error) = self
+            .carry_out(execution, &mut batch, CutLabels::default())
+            .await
+        {
             return BatchResult::Unfinished(error);
         }
         let report = &mut *execution.report;

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Digest, HeldRun, ImageRecord, Lease, LeaseResource, Namespace, Plan, RunId, Unpin,
+    BlobLabels, Digest, HeldRun, ImageRecord, Lease, LeaseResource, Namespace, RunId,
 };
 use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 
 use crate::batch_hold::{self, LabelJournal};
-use crate::journal;
+use crate::journal::{self, Changes};
 use crate::kubernetes::RestrictedImages;
 use crate::lease::{self, ABANDONED, HOLD_PREFIX, UNFINISHED, unfinished};
 use crate::off_thread::blocking;
@@ -36,8 +36,8 @@ pub struct Hold {
     pub is_whole: bool,
     /// The records as they were.
     pub records: Vec<ImageRecord>,
-    /// Image configs that no longer refer to their unpacked layers.
-    pub unpins: Vec<Unpin>,
+    /// The labels that were removed from blobs.
+    pub labels: Vec<BlobLabels>,
     /// Images that only some pods were allowed to use: by target, the image IDs of the kubelet's pull
     /// records.
     pub restricted: BTreeMap<Digest, Vec<Digest>>,
@@ -66,17 +66,16 @@ impl Hold {
     /// the records.
     pub(crate) async fn write(
         store: &Containerd,
+        namespace: &Namespace,
         run: &RunId,
-        plan: &Plan,
-        restricted: &RestrictedImages,
+        changes: Changes<'_>,
     ) -> Result<Vec<Digest>, StoreError> {
-        let namespace = &plan.namespace;
         let lease = unfinished(run);
         let mut labels = lease::new(run, store.now(), UNFINISHED);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         retry(|| store.create_lease(namespace, &lease, labels.clone())).await?;
         let mut written = Vec::new();
-        for blob in journal::write(run, namespace, &plan.steps, &plan.unpins, restricted).await {
+        for blob in journal::write(run, namespace, changes).await {
             let digest = retry(|| store.write_held(namespace, &lease, blob.clone()));
             written.push(digest.await?);
         }
@@ -177,7 +176,7 @@ impl Hold {
                 is_abandoned,
                 is_whole: found.is_whole,
                 records: found.records,
-                unpins: found.unpins,
+                labels: found.labels,
                 restricted: found.restricted,
                 leases: vec![lease.id.clone()],
             };
@@ -204,7 +203,7 @@ impl Hold {
         self.records.sort_by(|a, b| a.name.cmp(&b.name));
         // A hold that a daemon takes over has two leases for a moment.
         self.records.dedup();
-        self.unpins.extend(other.unpins);
+        self.labels.extend(other.labels);
         self.restricted.extend(other.restricted);
         self.leases.extend(other.leases);
     }
@@ -251,7 +250,7 @@ pub(crate) async fn progress(
 /// The content of a lease's journals.
 struct Journals {
     records: Vec<ImageRecord>,
-    unpins: Vec<Unpin>,
+    labels: Vec<BlobLabels>,
     restricted: RestrictedImages,
     /// Whether all of them could be read: none is damaged or from a newer version.
     is_whole: bool,
@@ -264,7 +263,7 @@ async fn records(
     lease: &Lease,
 ) -> Result<Journals, StoreError> {
     let mut records = Vec::new();
-    let mut unpins = Vec::new();
+    let mut labels = Vec::new();
     let mut restricted = RestrictedImages::new();
     let mut is_whole = true;
     if let Some(listed) = batch_hold::read(lease) {
@@ -282,7 +281,7 @@ async fn records(
         }
         return Ok(Journals {
             records,
-            unpins,
+            labels,
             restricted,
             is_whole,
         });
@@ -293,7 +292,7 @@ async fn records(
         match blocking(move || body.and_then(|body| journal::read(&body))).await {
             Some(read) => {
                 records.extend(read.records);
-                unpins.extend(read.unpins);
+                labels.extend(read.labels);
                 restricted.extend(read.restricted);
             }
             None => is_whole = false,
@@ -302,7 +301,7 @@ async fn records(
     records.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Journals {
         records,
-        unpins,
+        labels,
         restricted,
         is_whole,
     })

@@ -288,7 +288,10 @@ impl Inhibition {
 fn scope(run: Run<'_>) -> InhibitScope {
     match run.request.selection {
         Selection::Rule(_) => InhibitScope::Policies,
-        Selection::Filters(_) | Selection::Named(_) | Selection::Project(_) => InhibitScope::All,
+        Selection::Filters(_)
+        | Selection::Named(_)
+        | Selection::Project(_)
+        | Selection::Parts(_) => InhibitScope::All,
     }
 }
 

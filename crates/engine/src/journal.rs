@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
-    GcLabels, ImageRecord, Namespace, RunId, SnapshotId, Step, Target, Unpin, gc_ref_kind,
+    BlobLabels, GcLabels, ImageRecord, Namespace, RunId, Step, Target, gc_ref_kind,
 };
 use reclaim_store::HeldBlob;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ const MAX_BYTES: usize = 8 << 20;
 pub(crate) const MAX_BODY: u64 = 64 << 20;
 
 const CONTENT_REF: &str = "containerd.io/gc.ref.content";
+
+/// The beginning of the key of a label by which a config keeps what was unpacked of it.
 const SNAPSHOT_REF: &str = "containerd.io/gc.ref.snapshot";
 
 /// The records in one blob.
@@ -40,13 +42,26 @@ pub(crate) struct Journal {
     pub(crate) run: String,
     pub(crate) namespace: String,
     pub(crate) records: Vec<Record>,
-    /// The labels that are removed from image configs.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Labels that are removed from image configs, as earlier versions wrote them.
+    #[serde(default, skip_serializing)]
     labels: Vec<Label>,
+    /// The labels that are removed from blobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    blob_labels: Vec<BlobLabels>,
+}
+
+/// What a run is about to change.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Changes<'a> {
+    pub(crate) steps: &'a [Step],
+    /// The labels that blobs lose.
+    pub(crate) labels: &'a [BlobLabels],
+    /// The images that only some pods may use.
+    pub(crate) restricted: &'a RestrictedImages,
 }
 
 /// The label of an image config for its unpacked layers.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Label {
     config: reclaim_model::Digest,
@@ -58,7 +73,7 @@ struct Label {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entries {
     pub(crate) records: Vec<ImageRecord>,
-    pub(crate) unpins: Vec<Unpin>,
+    pub(crate) labels: Vec<BlobLabels>,
     pub(crate) restricted: RestrictedImages,
 }
 
@@ -119,58 +134,80 @@ impl Record {
     }
 }
 
-/// Writes the removals of a plan as blobs, in the order of the plan.
+/// Writes the changes of a run as blobs, in the order of the plan.
 pub(crate) async fn write(
     run: &RunId,
     namespace: &Namespace,
-    steps: &[Step],
-    unpins: &[Unpin],
-    restricted: &RestrictedImages,
+    changes: Changes<'_>,
 ) -> Vec<HeldBlob> {
+    let Changes {
+        steps,
+        labels,
+        restricted,
+    } = changes;
     let mut records = Vec::with_capacity(steps.len());
     for_each_yielding(steps, |step| {
         records.push(Record::of(&step.image, restricted));
     })
     .await;
-    let (run, namespace, unpins) = (run.clone(), namespace.clone(), unpins.to_vec());
-    blocking(move || blobs(&run, &namespace, records, &unpins)).await
+    let (run, namespace, labels) = (run.clone(), namespace.clone(), labels.to_vec());
+    blocking(move || blobs(&run, &namespace, records, labels)).await
 }
 
-fn blobs(run: &RunId, namespace: &Namespace, all: Vec<Record>, unpins: &[Unpin]) -> Vec<HeldBlob> {
-    let mut blobs = Vec::new();
-    let mut records = Vec::new();
+fn blobs(
+    run: &RunId,
+    namespace: &Namespace,
+    records: Vec<Record>,
+    labels: Vec<BlobLabels>,
+) -> Vec<HeldBlob> {
+    let records = in_parts(records, Record::weight).into_iter();
+    let records = records.map(|records| blob(run, namespace, records, Vec::new()));
+    let labels = in_parts(labels, weight).into_iter();
+    let labels = labels.map(|labels| blob(run, namespace, Vec::new(), labels));
+    records.chain(labels).collect()
+}
+
+/// Divides entries into parts, each for one blob.
+fn in_parts<T>(all: Vec<T>, weight: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
     let mut bytes = 0;
-    for record in all {
-        if records.len() == MAX_RECORDS || (bytes > 0 && bytes + record.weight() > MAX_BYTES) {
-            blobs.push(blob(run, namespace, std::mem::take(&mut records), &[]));
-            bytes = 0;
+    for entry in all {
+        let weight = weight(&entry);
+        match parts.last_mut() {
+            Some(part) if part.len() < MAX_RECORDS && bytes + weight <= MAX_BYTES => {
+                bytes += weight;
+                part.push(entry);
+            }
+            _ => {
+                bytes = weight;
+                parts.push(vec![entry]);
+            }
         }
-        bytes += record.weight();
-        records.push(record);
     }
-    if !records.is_empty() {
-        blobs.push(blob(run, namespace, records, &[]));
-    }
-    // An unpin needs fewer bytes than a record.
-    for unpins in unpins.chunks(MAX_RECORDS / 2) {
-        blobs.push(blob(run, namespace, Vec::new(), unpins));
-    }
-    blobs
+    parts
 }
 
-fn blob(run: &RunId, namespace: &Namespace, records: Vec<Record>, unpins: &[Unpin]) -> HeldBlob {
-    let labels = labels(&records, unpins);
-    let unpins = unpins.iter().map(|unpin| Label {
-        config: unpin.config.clone(),
-        snapshotter: unpin.snapshot.snapshotter.to_string(),
-        key: unpin.snapshot.key.to_string(),
-    });
+/// Returns about how many bytes the labels of a blob need in the journal and its labels.
+fn weight(labels: &BlobLabels) -> usize {
+    let pairs = labels.labels.iter();
+    let pairs: usize = pairs.map(|(key, value)| key.len() + value.len() + 60).sum();
+    2 * pairs + 300
+}
+
+fn blob(
+    run: &RunId,
+    namespace: &Namespace,
+    records: Vec<Record>,
+    blob_labels: Vec<BlobLabels>,
+) -> HeldBlob {
+    let labels = labels(&records, &blob_labels);
     let journal = Journal {
         version: VERSION,
         run: run.to_string(),
         namespace: namespace.to_string(),
         records,
-        labels: unpins.collect(),
+        labels: Vec::new(),
+        blob_labels,
     };
     HeldBlob {
         body: serde_json::to_vec(&journal).expect("maps with text keys and no floats"),
@@ -178,23 +215,21 @@ fn blob(run: &RunId, namespace: &Namespace, records: Vec<Record>, unpins: &[Unpi
     }
 }
 
-/// Returns the labels that keep the content of the records: one for each target, for each target of
-/// the records' labels, and for each snapshot of `unpins`.
-fn labels(records: &[Record], unpins: &[Unpin]) -> BTreeMap<String, String> {
+/// Returns the labels that keep all content of the journal: one for each target, for each blob that
+/// loses labels, and for each target of the labels of both.
+fn labels(records: &[Record], removed: &[BlobLabels]) -> BTreeMap<String, String> {
     let targets = records.iter().map(|it| it.digest.to_string());
-    let configs = unpins.iter().map(|it| it.config.to_string());
-    let targets: BTreeSet<String> = targets.chain(configs).collect();
+    let blobs = removed.iter().map(|it| it.blob.to_string());
+    let targets: BTreeSet<String> = targets.chain(blobs).collect();
     let targets = targets.into_iter().enumerate();
     let mut labels: BTreeMap<String, String> = targets
         .map(|(index, digest)| (format!("{CONTENT_REF}.{index}"), digest))
         .collect();
-    let references = records.iter().flat_map(|it| references(&it.labels));
+    let of_records = records.iter().map(|it| &it.labels);
+    let of_blobs = removed.iter().map(|it| &it.labels);
+    let references = of_records.chain(of_blobs).flat_map(references);
     for (index, (kind, value)) in references.enumerate() {
         labels.insert(format!("{kind}/{index}"), value.to_owned());
-    }
-    for (index, Unpin { snapshot, .. }) in unpins.iter().enumerate() {
-        let key = format!("{SNAPSHOT_REF}.{}/unpin-{index}", snapshot.snapshotter);
-        labels.insert(key, snapshot.key.to_string());
     }
     labels
 }
@@ -214,20 +249,21 @@ pub(crate) fn read(body: &[u8]) -> Option<Entries> {
     let restricted = restricted.map(|record| (record.digest.clone(), record.pull_records.clone()));
     let restricted = restricted.collect();
     let records = journal.records.into_iter();
-    let labels = journal.labels.into_iter().map(|label| Unpin {
-        config: label.config,
-        snapshot: SnapshotId::new(label.snapshotter, label.key),
+    let of_configs = journal.labels.into_iter().map(|label| BlobLabels {
+        blob: label.config,
+        labels: [(format!("{SNAPSHOT_REF}.{}", label.snapshotter), label.key)].into(),
     });
+    let labels = of_configs.chain(journal.blob_labels);
     (journal.version == VERSION).then(|| Entries {
         records: records.map(Record::into_image).collect(),
-        unpins: labels.collect(),
+        labels: labels.collect(),
         restricted,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use reclaim_model::RemoveReason;
+    use reclaim_model::{RemoveReason, SnapshotId};
 
     use super::*;
 
@@ -259,25 +295,59 @@ mod tests {
     fn written_with(steps: &[Step], restricted: &RestrictedImages) -> Vec<HeldBlob> {
         let run = RunId("run".to_owned());
         let records = steps.iter().map(|step| Record::of(&step.image, restricted));
-        blobs(&run, &"default".parse().unwrap(), records.collect(), &[])
+        blobs(
+            &run,
+            &"default".parse().unwrap(),
+            records.collect(),
+            Vec::new(),
+        )
+    }
+
+    fn blob_labels(index: usize, labels: &[(&str, &str)]) -> BlobLabels {
+        let labels = labels.iter();
+        BlobLabels {
+            blob: format!("sha256:{index:064x}").parse().unwrap(),
+            labels: labels
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    fn written_labels(labels: Vec<BlobLabels>) -> Vec<HeldBlob> {
+        let run = RunId("run".to_owned());
+        blobs(&run, &"default".parse().unwrap(), Vec::new(), labels)
     }
 
     #[test]
-    fn reads_back_the_labels_of_configs_and_refers_to_their_snapshots() {
-        let config: reclaim_model::Digest = format!("sha256:{:064x}", 7).parse().unwrap();
-        let unpins = [Unpin {
-            config: config.clone(),
-            snapshot: SnapshotId::new("native", "chain"),
-        }];
-        let run = RunId("run".to_owned());
-        let blobs = blobs(&run, &"default".parse().unwrap(), Vec::new(), &unpins);
-        assert_eq!(read(&blobs[0].body).unwrap().unpins, unpins);
+    fn reads_back_the_labels_of_blobs_and_refers_to_what_they_kept() {
+        let layer = format!("sha256:{:064x}", 9);
+        let labels = vec![
+            blob_labels(7, &[("containerd.io/gc.ref.snapshot.native", "chain")]),
+            blob_labels(8, &[("containerd.io/gc.ref.content.l.0", &layer)]),
+        ];
+        let blobs = written_labels(labels.clone());
+        assert_eq!(blobs.len(), 1);
+        assert_eq!(read(&blobs[0].body).unwrap().labels, labels);
         let gc = GcLabels::parse(blobs[0].labels.iter().map(|(k, v)| (&**k, &**v)));
         let expected = [
-            reclaim_model::GcRef::Content(config),
-            reclaim_model::GcRef::Snapshot(unpins[0].snapshot.clone()),
+            reclaim_model::GcRef::Content(labels[0].blob.clone()),
+            reclaim_model::GcRef::Content(labels[1].blob.clone()),
+            reclaim_model::GcRef::Content(layer.parse().unwrap()),
+            reclaim_model::GcRef::Snapshot(SnapshotId::new("native", "chain")),
         ];
         assert_eq!(*gc.refs, expected);
+    }
+
+    /// Earlier versions removed labels of one kind only, and wrote them in another form.
+    #[test]
+    fn reads_the_labels_that_earlier_versions_wrote() {
+        let config = format!("sha256:{:064x}", 7);
+        let body = format!(
+            r#"{{"version":1,"run":"r","namespace":"n","records":[],
+                "labels":[{{"config":"{config}","snapshotter":"native","key":"chain"}}]}}"#
+        );
+        let expected = blob_labels(7, &[("containerd.io/gc.ref.snapshot.native", "chain")]);
+        assert_eq!(read(body.as_bytes()).unwrap().labels, [expected]);
     }
 
     #[test]
@@ -439,20 +509,25 @@ mod tests {
     }
 
     #[test]
-    fn many_configs_are_split_into_several_blobs() {
-        let unpin = |index: usize| Unpin {
-            config: format!("sha256:{index:064x}").parse().unwrap(),
-            snapshot: SnapshotId::new("native", format!("sha256:{index:064x}")),
+    fn many_labels_are_split_into_several_blobs() {
+        let of_blob = |index: usize| {
+            let layers = (0..50).map(|layer| {
+                let key = format!("containerd.io/gc.ref.content.l.{layer}");
+                (key, format!("sha256:{:064x}", index * 100 + layer))
+            });
+            BlobLabels {
+                labels: layers.collect(),
+                ..blob_labels(index, &[])
+            }
         };
-        let run = RunId("run".to_owned());
-        let unpins: Vec<Unpin> = (0..=MAX_RECORDS / 2).map(unpin).collect();
-        let blobs = blobs(&run, &"default".parse().unwrap(), Vec::new(), &unpins);
-        assert_eq!(blobs.len(), 2);
+        let labels: Vec<BlobLabels> = (0..1500).map(of_blob).collect();
+        let blobs = written_labels(labels.clone());
+        assert!(blobs.len() > 1);
+        assert!(blobs.iter().all(|blob| length(blob) < 16 << 20));
         let read = blobs
             .iter()
-            .flat_map(|blob| read(&blob.body).unwrap().unpins);
-        assert!(read.eq(unpins));
-        assert!(blobs.iter().all(|blob| length(blob) < 16 << 20));
+            .flat_map(|blob| read(&blob.body).unwrap().labels);
+        assert!(read.eq(labels));
     }
 
     #[test]

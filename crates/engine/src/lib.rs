@@ -110,6 +110,7 @@ mod claim;
 mod confirm;
 mod containers;
 mod controls;
+mod cuts;
 mod dependents;
 #[cfg(feature = "docker")]
 mod docker;
@@ -154,7 +155,6 @@ mod stranded;
 mod undo;
 mod unfinished;
 mod unlisted;
-mod unpin;
 
 // The engine and its runs.
 pub use audit::{AuditError, AuditLimits, AuditLog, Audited};

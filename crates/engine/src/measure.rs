@@ -30,7 +30,10 @@ impl Measuring {
         match request.selection {
             _ if is_confirmed => Self::First,
             Selection::Rule(_) => Self::First,
-            Selection::Filters(_) | Selection::Named(_) | Selection::Project(_) => {
+            Selection::Filters(_)
+            | Selection::Named(_)
+            | Selection::Project(_)
+            | Selection::Parts(_) => {
                 if request.target_free.is_some() {
                     Self::First
                 } else {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{Failed, ImageRecord, Plan, RefuseReason, Refused, Report, Step, chain};
+use reclaim_model::{
+    Cut, Failed, ImageRecord, Plan, RefuseReason, Refused, Report, Slimmed, Step, chain,
+};
 use reclaim_store::StoreError;
 use tracing::warn;
 
@@ -70,6 +72,28 @@ pub(crate) fn record_second_look(
         error: chain(&error),
     });
     Some(error)
+}
+
+/// Enters the cuts that were made, which are sorted, into the report, and the images that lost parts.
+pub(crate) fn record_cuts(plan: &Plan, cuts: Vec<Cut>, report: &mut Report) {
+    let is_cut = |part, blob: &_| cuts.iter().any(|cut| cut.part == part && cut.blob == *blob);
+    for planned in &plan.slimmed {
+        let mut slimmed = planned.clone();
+        slimmed.parts.retain(|part, blobs| {
+            blobs.retain(|blob| is_cut(*part, blob));
+            !blobs.is_empty()
+        });
+        let Slimmed { name, parts, .. } = &slimmed;
+        if parts.is_empty() {
+            report.refused.push(Refused {
+                name: name.clone(),
+                reason: RefuseReason::PartsStay,
+            });
+        } else {
+            report.slimmed.push(slimmed);
+        }
+    }
+    report.cuts = cuts;
 }
 
 /// Enters a restored record as refused.

@@ -48,7 +48,8 @@ impl Preview {
                 &self.plan.freed.blobs,
                 &self.plan.not_counted.kept_elsewhere.blobs,
             ),
-            unpinned: self.plan.unpins.clone(),
+            slimmed: self.plan.slimmed.clone(),
+            cuts: self.plan.cuts.clone(),
             ..blank_report(new_run(), Mode::DryRun, &self.plan)
         }
     }
@@ -172,7 +173,8 @@ impl Engine {
         request: &ResolvedRequest,
         inventory: &mut Inventory,
     ) -> Result<(), RunError> {
-        if let Selection::Filters(_) | Selection::Rule(_) = request.selection {
+        if let Selection::Filters(_) | Selection::Rule(_) | Selection::Parts(_) = request.selection
+        {
             return Ok(());
         }
         let namespace = &request.namespace;
@@ -198,7 +200,14 @@ impl Engine {
     pub(crate) fn note_unlisted(&self, inventory: &mut Inventory) {
         for (name, namespace) in &mut inventory.namespaces {
             namespace.has_unlisted_containers = self.has_unlisted_containers(name);
+            namespace.is_dockers = self.is_dockers(name);
         }
+    }
+
+    /// Returns whether a Docker Engine keeps its images in a namespace.
+    fn is_dockers(&self, namespace: &Namespace) -> bool {
+        let mut stores = self.containers.iter();
+        is_dockers(namespace) || stores.any(|store| store.lists_stopped(namespace))
     }
 
     /// Returns whether a namespace may have containers that no store lists.

@@ -162,7 +162,7 @@ impl Engine {
         let preview = unless_cancelled(run.cancel, previewing).await?;
         let restricted = restrict(preview, confirmed).await;
         let plan = &restricted.preview.plan;
-        if !plan.steps.is_empty() || !plan.unpins.is_empty() {
+        if !plan.steps.is_empty() || !plan.cuts.is_empty() {
             run.audited.begin().await;
             return self.execute(run, presence, restricted).await;
         }

@@ -66,8 +66,9 @@ pub(crate) fn with_steps(plan: &Plan, steps: Vec<Step>) -> Plan {
     Plan {
         namespace: plan.namespace.clone(),
         steps,
+        slimmed: Vec::new(),
         kept: Vec::new(),
-        unpins: Vec::new(),
+        cuts: Vec::new(),
         named: Vec::new(),
         freed: Freed::default(),
         not_counted: NotCounted::default(),

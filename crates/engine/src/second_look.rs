@@ -275,7 +275,7 @@ async fn restore(restoring: Restoring<'_>, image: &ImageRecord) -> Result<Restor
 /// An old snapshot without a holder is garbage; a new one belongs to a container being created. If
 /// an engine already lists that container, its digest says which image the snapshot is of; Docker's
 /// snapshots have the ID of their container.
-fn mark_new_snapshots(
+pub(crate) fn mark_new_snapshots(
     seen: &mut NamespaceInventory,
     registered: &mut [Container],
     before: &NamespaceInventory,

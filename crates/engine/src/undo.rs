@@ -174,7 +174,7 @@ impl Engine {
             }
         }
         if names.is_empty() {
-            self.restore_labels(namespace, &hold.unpins).await?;
+            self.restore_labels(namespace, &hold.labels).await?;
         }
         // In the order of the records, not that of the restore.
         undone.restored.sort_unstable();

@@ -48,7 +48,7 @@ impl Engine {
                 audited.begin().await;
                 let restored = async {
                     self.restore_hold(namespace, &hold, cancel).await?;
-                    self.restore_labels(namespace, &hold.unpins).await?;
+                    self.restore_labels(namespace, &hold.labels).await?;
                     Ok(hold.delete(&self.store, namespace, false).await?)
                 };
                 let restored = restored.await;

@@ -211,9 +211,10 @@ impl AuditRequest {
     pub fn of_prune(request: &PruneRequest) -> Self {
         match &request.selection {
             Selection::Rule(images) => Self::Policy(images.rule.name.clone()),
-            Selection::Filters(_) | Selection::Named(_) | Selection::Project(_) => {
-                Self::Prune(Box::new(request.clone())).bounded()
-            }
+            Selection::Filters(_)
+            | Selection::Named(_)
+            | Selection::Project(_)
+            | Selection::Parts(_) => Self::Prune(Box::new(request.clone())).bounded(),
         }
     }
 
@@ -234,6 +235,7 @@ impl AuditRequest {
             Self::Prune(request) | Self::Docker { request, .. } => match &request.selection {
                 Selection::Named(_) => "remove",
                 Selection::Project(_) => "project prune",
+                Selection::Parts(_) => "slim",
                 Selection::Filters(_) | Selection::Rule(_) => "prune",
             },
             Self::Policy(_) => "policy",

@@ -131,6 +131,61 @@ pub(crate) mod content_bytes {
     }
 }
 
+/// [`Cut`](crate::Cut)s in two lists: `unpinned` for those of build history, which have the form of
+/// the time when there were no others, and `cuts`.
+pub(crate) mod cuts {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::{Cut, CutTarget, Digest, Part, SnapshotId};
+
+    #[derive(Serialize, Deserialize)]
+    struct Unpinned {
+        config: Digest,
+        #[serde(flatten)]
+        snapshot: SnapshotId,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Lists {
+        unpinned: Vec<Unpinned>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cuts: Vec<Cut>,
+    }
+
+    pub(crate) fn serialize<S: Serializer>(cuts: &[Cut], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut lists = Lists {
+            unpinned: Vec::new(),
+            cuts: Vec::new(),
+        };
+        for cut in cuts {
+            match (cut.part, &cut.target) {
+                (Part::BuildHistory, CutTarget::Snapshot(snapshot)) => {
+                    lists.unpinned.push(Unpinned {
+                        config: cut.blob.clone(),
+                        snapshot: snapshot.clone(),
+                    });
+                }
+                _ => lists.cuts.push(cut.clone()),
+            }
+        }
+        lists.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Cut>, D::Error> {
+        let Lists { unpinned, cuts } = Lists::deserialize(deserializer)?;
+        let unpinned = unpinned.into_iter().map(|unpinned| Cut {
+            part: Part::BuildHistory,
+            blob: unpinned.config,
+            target: CutTarget::Snapshot(unpinned.snapshot),
+        });
+        let mut all: Vec<Cut> = unpinned.chain(cuts).collect();
+        all.sort_unstable();
+        Ok(all)
+    }
+}
+
 /// An error with a code for scripts, `problem`.
 pub(crate) trait Problem: std::fmt::Display {
     /// Returns the code.

@@ -88,7 +88,12 @@ fn keep_word(reason: KeepReason) -> &'static str {
         | KeepReason::Repulled
         | KeepReason::Newest
         | KeepReason::Capped
-        | KeepReason::DependentStays => "kept",
+        | KeepReason::DependentStays
+        | KeepReason::SharedPart
+        | KeepReason::LayersMissing
+        | KeepReason::NotUnpacked
+        | KeepReason::DockerLayers
+        | KeepReason::NothingToFree => "kept",
     }
 }
 

@@ -49,6 +49,8 @@ pub struct NamespaceInventory {
     /// Whether an engine has containers here that only the engine lists, and it was not queried:
     /// Docker's stopped ones, which leave leases and snapshots.
     pub has_unlisted_containers: bool,
+    /// Whether a Docker Engine keeps its images here.
+    pub is_dockers: bool,
     /// The images that containerd needs to run pods.
     pub pod_images: PodImages,
     /// What else protects the images here.

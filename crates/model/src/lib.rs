@@ -6,6 +6,7 @@
 mod answer;
 mod audit;
 mod caller;
+mod cut;
 mod digest;
 mod disk_usage;
 mod error;
@@ -39,7 +40,6 @@ mod request;
 mod size;
 mod snapshot_sizes;
 mod sources;
-mod unpin;
 mod unrecorded;
 mod until;
 
@@ -51,6 +51,7 @@ pub use audit::{
     ImageChange,
 };
 pub use caller::{Caller, EntryPoint, Peer, PeerCertificate, PeerProcess};
+pub use cut::{BlobLabels, BuildHistory, Cut, CutTarget, ImageParts, Part, Pinned, Slimmed};
 pub use digest::{Digest, DigestError};
 pub use disk_usage::{Column, DiskUsage, ImageSize, ImageUsage, NamespaceUsage, UsageByColumn};
 pub use error::chain;
@@ -105,7 +106,6 @@ pub use request::{Mode, PruneRequest, ResolvedRequest, Selection};
 pub use size::{HumanSize, HumanSizeShort};
 pub use snapshot_sizes::SnapshotSizes;
 pub use sources::Sources;
-pub use unpin::{BuildHistory, Pinned, Unpin};
 pub use unrecorded::{OutsideRecords, Place, Unrecorded};
 pub use until::{
     GoDuration, GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration,

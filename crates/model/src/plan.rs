@@ -3,27 +3,29 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Holder, ImageRecord, Leased, Named, Namespace, Pinned, ResolvedTarget, SnapshotId,
-    SnapshotSizes, Unpin, form, lift_warning,
+    Cut, Digest, Holder, ImageRecord, Leased, Named, Namespace, Pinned, ResolvedTarget, Slimmed,
+    SnapshotId, SnapshotSizes, form, lift_warning,
 };
 
 /// What a prune will do to one namespace. It leaves no choice to the execution.
 ///
-/// Invariant: every image of the namespace is either in `steps` or in `kept`, once, and both
-/// are sorted by name.
+/// Invariant: every image of the namespace is either in `steps`, in `slimmed` or in `kept`, once, and
+/// all are sorted by name.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Where.
     pub namespace: Namespace,
     /// Records to remove.
     pub steps: Vec<Step>,
+    /// Records that stay while their images lose parts.
+    pub slimmed: Vec<Slimmed>,
     /// Records that stay.
     pub kept: Vec<Kept>,
-    /// Configurations that release their unpacked layers, sorted.
-    pub unpins: Vec<Unpin>,
+    /// References that blobs lose, sorted.
+    pub cuts: Vec<Cut>,
     /// Where images were named, what each name comes to.
     pub named: Vec<Named>,
-    /// What the steps and the unpinning free, all together.
+    /// What the steps and the cuts free, all together.
     pub freed: Freed,
     /// What `freed` does not count.
     pub not_counted: NotCounted,
@@ -192,6 +194,16 @@ keep_reasons! {
     Newest "newest" "among the newest of its repository";
     /// The run removes no more than this.
     Capped "capped" "beyond what one run removes";
+    /// Parts of images were to be freed, and it shares them with an image that must keep them.
+    SharedPart "shared_part" "shares these parts with an image that keeps them";
+    /// Its layers are not all there, so what was unpacked is the only copy.
+    LayersMissing "layers_missing" "its layers are missing; what is unpacked is the only copy";
+    /// It is not unpacked, or not in every snapshotter, so its layers are the only copy.
+    NotUnpacked "not_unpacked" "not unpacked; its layers are the only copy";
+    /// Docker needs the layers of its images to save and push them.
+    DockerLayers "docker_layers" "Docker needs the layers to save and push it";
+    /// Nothing would be freed: it has no such parts, or other images share them.
+    NothingToFree "nothing_to_free" "has no such parts, or others share them";
 }
 
 impl RemoveReason {

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Estimate, Freed, Holder, KeepReason, Kept, Left, Mode, Named, Namespace, NotCounted,
-    PolicyName, Reclaimed, RemoveReason, ResolvedTarget, Unpin, Unrecorded, form,
+    Cut, Digest, Estimate, Freed, Holder, KeepReason, Kept, Left, Mode, Named, Namespace,
+    NotCounted, PolicyName, Reclaimed, RemoveReason, ResolvedTarget, Slimmed, Unrecorded, form,
 };
 
 /// Identifies one run in the report, the log and the leases.
@@ -59,8 +59,12 @@ pub struct Report {
     /// Directories that stay on the disk although their snapshots are gone. Their space is not
     /// reclaimed.
     pub stranded: Vec<Unrecorded>,
-    /// Configurations that released their unpacked layers; on a dry run those that would.
-    pub unpinned: Vec<Unpin>,
+    /// Records that stay and whose images lost parts; on a dry run those that would.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slimmed: Vec<Slimmed>,
+    /// References that blobs lost, sorted; on a dry run those that they would lose.
+    #[serde(flatten, with = "form::cuts")]
+    pub cuts: Vec<Cut>,
     /// The rows of Docker's prune report, in Docker's order.
     pub rows: Vec<Row>,
     /// Where images were named, the result of each name; on a dry run what it would be.
@@ -111,7 +115,8 @@ impl Report {
             freed: Freed::default(),
             left: Vec::new(),
             stranded: Vec::new(),
-            unpinned: Vec::new(),
+            slimmed: Vec::new(),
+            cuts: Vec::new(),
             rows: Vec::new(),
             named: Vec::new(),
             warnings: Vec::new(),
@@ -179,6 +184,8 @@ pub enum RefuseReason {
         /// What uses it.
         holders: Vec<Holder>,
     },
+    /// Parts of it were to be freed, and came into use or changed.
+    PartsStay,
     /// The run was stopped first.
     Cancelled,
     /// The run took so long that its hold would have expired.
@@ -196,6 +203,7 @@ impl fmt::Display for RefuseReason {
                     .iter()
                     .try_for_each(|holder| write!(formatter, ", {holder}"))
             }
+            Self::PartsStay => formatter.write_str("its parts came into use or changed"),
             Self::Cancelled => formatter.write_str("the run was stopped first"),
             Self::OutOfTime => formatter.write_str("the run took too long"),
         }

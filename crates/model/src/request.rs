@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildHistory, FilterArgs, FilterError, FreeTarget, NamedImages, Namespace, ProjectImages,
-    PruneFilters, RuleImages, TimeContext,
+    BuildHistory, FilterArgs, FilterError, FreeTarget, ImageParts, NamedImages, Namespace, Part,
+    ProjectImages, PruneFilters, RuleImages, TimeContext,
 };
 
 /// Whether a run ends with the plan or carries it out.
@@ -24,6 +24,7 @@ pub enum Mode {
 /// Which images a request is about. `F` are its filters: as typed, or resolved.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[serde(bound(deserialize = "F: Deserialize<'de> + Default"))]
 pub enum Selection<F = FilterArgs> {
     /// Unused images that the filters select: a prune. Without `dangling=false` only dangling ones.
     Filters(F),
@@ -31,6 +32,8 @@ pub enum Selection<F = FilterArgs> {
     Named(NamedImages),
     /// Images of a project, by its services and by labels.
     Project(ProjectImages),
+    /// Parts of images whose records stay: a slim.
+    Parts(ImageParts<F>),
     /// Images that a maintenance policy selects. Boxed: it is large. Never sent or stored.
     #[serde(skip)]
     Rule(Box<RuleImages>),
@@ -54,6 +57,12 @@ impl<F> From<NamedImages> for Selection<F> {
     }
 }
 
+impl<F> From<ImageParts<F>> for Selection<F> {
+    fn from(parts: ImageParts<F>) -> Self {
+        Self::Parts(parts)
+    }
+}
+
 impl From<FilterArgs> for Selection {
     fn from(filters: FilterArgs) -> Self {
         Self::Filters(filters)
@@ -69,6 +78,7 @@ impl From<PruneFilters> for Selection<PruneFilters> {
 /// A request to remove images of a namespace. `F` are its filters: as typed, or resolved.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[serde(bound(deserialize = "F: Deserialize<'de> + Default"))]
 #[non_exhaustive]
 pub struct PruneRequest<F = FilterArgs> {
     /// The namespace.
@@ -123,6 +133,21 @@ impl PruneRequest {
         Self::new(namespace, images)
     }
 
+    /// Returns a request to free parts of images: of those named, or of all without names.
+    pub fn parts(
+        namespace: Namespace,
+        parts: impl IntoIterator<Item = Part>,
+        names: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let parts = ImageParts {
+            parts: parts.into_iter().collect(),
+            names: names.into_iter().map(Into::into).collect(),
+            filters: FilterArgs::default(),
+            docker_layers: false,
+        };
+        Self::new(namespace, parts)
+    }
+
     /// Checks what can be checked without a clock: whether the filters mean anything.
     ///
     /// # Errors
@@ -156,6 +181,7 @@ impl PruneRequest {
                 }
                 Selection::Named(images) => Selection::Named(images),
                 Selection::Project(images) => Selection::Project(images),
+                Selection::Parts(parts) => Selection::Parts(parts.resolve(context)?),
                 Selection::Rule(images) => Selection::Rule(images),
             },
             target_free,
@@ -224,6 +250,7 @@ impl ResolvedRequest {
     pub fn label_keys(&self) -> BTreeSet<String> {
         let filters = match &self.selection {
             Selection::Filters(filters) => filters.labels.as_slice(),
+            Selection::Parts(parts) => parts.filters.labels.as_slice(),
             Selection::Rule(images) => images.filters.labels.as_slice(),
             Selection::Named(_) | Selection::Project(_) => &[],
         };

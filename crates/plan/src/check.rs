@@ -116,15 +116,22 @@ fn planned_once<'a>(
     images: impl Iterator<Item = &'a String>,
 ) -> Result<(), InvalidPlan> {
     let mut steps = plan.steps.iter().map(|step| &step.image.name).peekable();
+    let mut slimmed = plan.slimmed.iter().map(|slimmed| &slimmed.name).peekable();
     let mut kept = plan.kept.iter().map(|kept| &kept.name).peekable();
     for name in images {
         let is_step = steps.next_if_eq(&name).is_some();
+        let is_slimmed = slimmed.next_if_eq(&name).is_some();
         let is_kept = kept.next_if_eq(&name).is_some();
-        if is_step == is_kept {
+        if [is_step, is_slimmed, is_kept]
+            .map(usize::from)
+            .iter()
+            .sum::<usize>()
+            != 1
+        {
             return Err(InvalidPlan::NotPlannedOnce(name.clone()));
         }
     }
-    match steps.next().or_else(|| kept.next()) {
+    match steps.next().or(slimmed.next()).or(kept.next()) {
         Some(name) => Err(InvalidPlan::NotPlannedOnce(name.clone())),
         None => Ok(()),
     }

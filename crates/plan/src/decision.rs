@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    BuildHistory, Container, Freed, Inventory, KeepReason, Kept, Leased, Named, Namespace,
-    NamespaceInventory, NotCounted, Pinned, Plan, RemoveReason, ResolvedRequest, Selection,
-    SnapshotId, SnapshotSizes, Step, Unpin,
+    BuildHistory, Container, Cut, Freed, ImageParts, Inventory, KeepReason, Kept, Leased, Named,
+    Namespace, NamespaceInventory, NotCounted, Pinned, Plan, PruneFilters, RemoveReason,
+    ResolvedRequest, Selection, Slimmed, SnapshotId, SnapshotSizes, Step,
 };
 
+use crate::cuts;
 use crate::dependents::{keep_for_lost, unheld};
 use crate::facts::Facts;
-use crate::freed::{Difference, difference};
+use crate::freed::{Difference, difference, difference_by_cuts};
 use crate::graph::Graph;
 use crate::history::{self, History};
 use crate::leased::{HeldByLeases, is_spare};
@@ -20,14 +21,18 @@ use crate::roles::Roles;
 use crate::rule;
 use crate::select::{Verdict, select};
 use crate::selection::evaluate;
+use crate::slim::{Slim, slim};
 
 /// A plan without the sizes of its snapshots, which only their snapshotter knows.
 #[derive(Debug, Clone)]
 pub struct Decision {
     namespace: Namespace,
     steps: Vec<Step>,
+    slimmed: Vec<Slimmed>,
     kept: Vec<Kept>,
     named: Vec<Named>,
+    /// What `difference` takes into account.
+    cuts: Vec<Cut>,
     difference: Difference,
     history: History,
     leased: Leased,
@@ -84,26 +89,28 @@ impl Decision {
         } = self.difference;
         let mut freed = freed.into_unmeasured();
         let History {
-            mut unpins,
-            freed: of_history,
+            cuts: of_history,
+            freed: freed_by_history,
         } = self.history;
         let mut history = Pinned {
-            configs: unpins.len(),
-            freed: of_history.into_unmeasured(),
+            configs: of_history.len(),
+            freed: freed_by_history.into_unmeasured(),
         };
+        let mut cuts = self.cuts;
         if self.has_history_go {
+            cuts.extend(of_history);
+            cuts.sort_unstable();
             freed.snapshots.append(&mut history.freed.snapshots);
             freed.snapshots.sort_unstable();
             history = Pinned::default();
-        } else {
-            unpins.clear();
         }
         Plan {
             namespace: self.namespace,
             steps: self.steps,
+            slimmed: self.slimmed,
             kept: self.kept,
             named: self.named,
-            unpins,
+            cuts,
             freed,
             not_counted: NotCounted {
                 pending: pending.into_unmeasured(),
@@ -128,9 +135,55 @@ pub fn decide(
     registered: &[Container],
     request: &ResolvedRequest,
 ) -> Decision {
+    if let Selection::Parts(parts) = &request.selection {
+        return decide_parts(inventory, registered, request, parts);
+    }
     decide_by(inventory, registered, request, |facts| {
         evaluate(facts, registered, request)
     })
+}
+
+/// Decides which parts of images go.
+fn decide_parts(
+    inventory: &Inventory,
+    registered: &[Container],
+    request: &ResolvedRequest,
+    parts: &ImageParts<PruneFilters>,
+) -> Decision {
+    let empty = NamespaceInventory::default();
+    let found = inventory.namespaces.get(&request.namespace);
+    let namespace = found.unwrap_or(&empty);
+    let facts = Facts::new(inventory, namespace, registered);
+    let roles = Roles::new(namespace, registered);
+    let Slim {
+        cuts,
+        slimmed,
+        kept,
+        named,
+    } = slim(inventory, &facts, &roles, parts);
+    let kept = kept.into_iter().map(|(index, (reason, holders))| {
+        let image = &namespace.images[index];
+        Kept {
+            name: image.name.clone(),
+            target: image.target.digest.clone(),
+            reason,
+            holders: roles.assign(holders),
+        }
+    });
+    let kept: Vec<Kept> = kept.collect();
+    Decision {
+        namespace: request.namespace.clone(),
+        steps: Vec::new(),
+        slimmed: slimmed.into_values().collect(),
+        warnings: warnings(inventory, &facts, &kept),
+        kept,
+        named,
+        difference: difference_by_cuts(inventory, &request.namespace, &facts.graph, &cuts),
+        cuts,
+        history: History::default(),
+        leased: Leased::default(),
+        has_history_go: false,
+    }
 }
 
 /// Decides again after the images of `removed` have gone, in an inventory that shows them as if
@@ -150,6 +203,8 @@ pub fn decide_again(
             Selection::Rule(images) => rule::evaluate(facts, images),
             Selection::Named(images) => still_removed(facts, registered, removed, images.force),
             Selection::Project(_) => still_removed(facts, registered, removed, false),
+            // No record goes.
+            Selection::Parts(_) => return (Vec::new(), Vec::new()),
         };
         // What was not removed stays, and with it what it depends on.
         let images = facts.graph.namespace.images.iter();
@@ -214,7 +269,7 @@ fn decide_by(
             (history, difference.spare.clone())
         }
         // Of images that are named it matters what they would have freed.
-        Selection::Named(_) | Selection::Project(_) => {
+        Selection::Named(_) | Selection::Project(_) | Selection::Parts(_) => {
             let spare = facts.parts_of(&going, &difference.spare);
             (History::default(), spare)
         }
@@ -231,8 +286,10 @@ fn decide_by(
     Decision {
         namespace: request.namespace.clone(),
         steps,
+        slimmed: Vec::new(),
         kept,
         named,
+        cuts: Vec::new(),
         difference,
         history,
         leased,
@@ -242,24 +299,27 @@ fn decide_by(
     }
 }
 
-/// Returns those of `unpins` whose configurations something else than build history holds, given
-/// that their labels are gone. They have to come back.
-pub fn no_longer_history(
+/// Returns those of `cuts` that would not be made now, given that their labels are gone. They have to
+/// come back.
+pub fn no_longer_cut(
     mut inventory: Inventory,
-    namespace: &Namespace,
-    unpins: &[Unpin],
-) -> Vec<Unpin> {
-    let Some(seen) = inventory.namespaces.get_mut(namespace) else {
-        return unpins.to_vec();
+    registered: &[Container],
+    request: &ResolvedRequest,
+    cuts: &[Cut],
+) -> Vec<Cut> {
+    let Some(seen) = inventory.namespaces.get_mut(&request.namespace) else {
+        return cuts.to_vec();
     };
-    for unpin in unpins {
-        history::pin(seen, unpin);
-    }
-    let (inventory, seen) = (&inventory, &inventory.namespaces[namespace]);
-    let still = history::unpins(inventory, &Graph::new(seen, inventory));
-    let wanted = unpins
-        .iter()
-        .filter(|unpin| still.binary_search(unpin).is_err());
+    cuts::restore(seen, cuts);
+    let (inventory, seen) = (&inventory, &inventory.namespaces[&request.namespace]);
+    let still = if let Selection::Parts(parts) = &request.selection {
+        let facts = Facts::new(inventory, seen, registered);
+        let roles = Roles::new(seen, registered);
+        slim(inventory, &facts, &roles, parts).cuts
+    } else {
+        history::cuts(inventory, &Graph::new(seen, inventory))
+    };
+    let wanted = cuts.iter().filter(|cut| still.binary_search(cut).is_err());
     wanted.cloned().collect()
 }
 

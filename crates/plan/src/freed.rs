@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{Digest, FreedBlob, Gap, Inventory, Namespace, NamespaceInventory};
+use reclaim_model::{Cut, Digest, FreedBlob, Gap, Inventory, Namespace, NamespaceInventory};
 
+use crate::cuts::{freed_by, marked};
 use crate::graph::{Graph, NodeId, node_id};
 use crate::holdings::{Holding, holdings};
 use crate::mark::Marker;
@@ -59,15 +60,47 @@ pub(crate) fn difference(
     let before = marker.n_reached();
     marker.restore_images(now);
     let freed = Things::of(graph, marker.reached_since(before));
-    let unreached = (0..graph.len()).map(node_id);
-    let unreached: Vec<NodeId> = unreached.filter(|id| !marker.is_reached(*id)).collect();
-    let mut difference = Difference {
-        pending: Things::of(graph, &unreached),
+    let difference = Difference {
+        pending: unreached(graph, &marker),
         uncertain: uncertain_here(graph, images, &freed),
         freed,
         kept_elsewhere: Vec::new(),
         spare,
     };
+    compare_with_others(inventory, namespace, difference)
+}
+
+/// Finds what cutting references in `namespace` frees, as [`difference`] does for images.
+pub(crate) fn difference_by_cuts(
+    inventory: &Inventory,
+    namespace: &Namespace,
+    graph: &Graph<'_>,
+    cuts: &[Cut],
+) -> Difference {
+    let freed = Things::of(graph, &freed_by(inventory, graph, &[], cuts));
+    let difference = Difference {
+        pending: unreached(graph, &marked(graph, inventory, &[])),
+        uncertain: uncertain_here(graph, &[], &freed),
+        freed,
+        kept_elsewhere: Vec::new(),
+        spare: Vec::new(),
+    };
+    compare_with_others(inventory, namespace, difference)
+}
+
+/// Returns what is garbage already.
+fn unreached(graph: &Graph<'_>, marker: &Marker<'_, '_>) -> Things {
+    let nodes = (0..graph.len()).map(node_id);
+    let unreached: Vec<NodeId> = nodes.filter(|id| !marker.is_reached(*id)).collect();
+    Things::of(graph, &unreached)
+}
+
+/// Takes what other namespaces keep out of what is freed.
+fn compare_with_others(
+    inventory: &Inventory,
+    namespace: &Namespace,
+    mut difference: Difference,
+) -> Difference {
     let others = inventory.namespaces.iter();
     for (_, other) in others.filter(|(name, _)| *name != namespace) {
         compare_with(other, inventory, &mut difference);

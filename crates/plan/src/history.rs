@@ -20,10 +20,11 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Document, GcLabels, GcRef, Holder, HolderKind, Inventory, NamespaceInventory, RootMark, Unpin,
+    Cut, CutTarget, Document, GcRef, Holder, HolderKind, Inventory, NamespaceInventory, Part,
 };
 
-use crate::graph::{Graph, NodeId, node_id};
+use crate::cuts::{freed_by, is_plain};
+use crate::graph::{Graph, NodeId};
 use crate::holdings::{Hold, Holding, holdings};
 use crate::mark::Marker;
 use crate::things::Things;
@@ -32,43 +33,28 @@ use crate::things::Things;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct History {
     /// Sorted.
-    pub(crate) unpins: Vec<Unpin>,
+    pub(crate) cuts: Vec<Cut>,
     pub(crate) freed: Things,
 }
 
 /// Finds what only build history holds, and what removing its labels frees when the images of
 /// `going` go as well.
 pub(crate) fn history(inventory: &Inventory, graph: &Graph<'_>, going: &[usize]) -> History {
-    let unpins = unpins(inventory, graph);
-    if unpins.is_empty() {
+    let cuts = cuts(inventory, graph);
+    if cuts.is_empty() {
         return History::default();
     }
-    let severed = severed(graph.namespace, &unpins);
-    let severed = Graph::new(&severed, inventory);
-    let after = marked(&severed, inventory, going);
-    let before = marked(graph, inventory, going);
-    // Both graphs have the same nodes.
-    let nodes = (0..graph.len()).map(node_id);
-    let freed = nodes.filter(|id| before.is_reached(*id) && !after.is_reached(*id));
-    let mut freed = Things::of(graph, &freed.collect::<Vec<_>>());
+    let mut freed = Things::of(graph, &freed_by(inventory, graph, going, &cuts));
     // Another namespace may have the same content and keep it on disk.
     freed.blobs.clear();
     if freed.snapshots.is_empty() {
         return History::default();
     }
-    History { unpins, freed }
-}
-
-/// Marks everything that is held when the images of `going` are gone.
-fn marked<'g, 'a>(graph: &'g Graph<'a>, inventory: &Inventory, going: &[usize]) -> Marker<'g, 'a> {
-    let mut marker = Marker::new(graph).without_images(going);
-    marker.extend_from_holders(inventory.observed_at);
-    marker.extend_from_images(inventory.observed_at);
-    marker
+    History { cuts, freed }
 }
 
 /// Finds what only build history holds, sorted.
-pub(crate) fn unpins(inventory: &Inventory, graph: &Graph<'_>) -> Vec<Unpin> {
+pub(crate) fn cuts(inventory: &Inventory, graph: &Graph<'_>) -> Vec<Cut> {
     let namespace = graph.namespace;
     // Unseen objects may hold anything.
     if !namespace.gaps.is_empty() {
@@ -100,17 +86,17 @@ pub(crate) fn unpins(inventory: &Inventory, graph: &Graph<'_>) -> Vec<Unpin> {
         of_history.extend_all(holding);
     }
     let is_pinned = |id: &NodeId| of_history.is_reached(*id) && !of_others.is_reached(*id);
-    let pinned = candidates.into_iter().filter(|unpin| {
-        let id = graph.find_blob(&unpin.config);
+    let pinned = candidates.into_iter().filter(|cut| {
+        let id = graph.find_blob(&cut.blob);
         id.as_ref().is_some_and(is_pinned)
     });
     pinned.collect()
 }
 
 /// Returns configurations with a label for what was unpacked of them, whatever holds them; sorted.
-fn candidates(inventory: &Inventory, namespace: &NamespaceInventory) -> Vec<Unpin> {
+fn candidates(inventory: &Inventory, namespace: &NamespaceInventory) -> Vec<Cut> {
     let blobs = namespace.blobs.iter().filter(|blob| is_plain(&blob.gc));
-    let unpins = blobs.flat_map(|blob| {
+    let cuts = blobs.flat_map(|blob| {
         let chain = match inventory.documents.get(&blob.digest) {
             Some(Document::Config(config)) => config.chain_id.as_ref(),
             Some(
@@ -126,53 +112,12 @@ fn candidates(inventory: &Inventory, namespace: &NamespaceInventory) -> Vec<Unpi
             let GcRef::Snapshot(id) = reference else {
                 return None;
             };
-            (chain.as_deref() == Some(&*id.key)).then(|| Unpin {
-                config: blob.digest.clone(),
-                snapshot: id.clone(),
+            (chain.as_deref() == Some(&*id.key)).then(|| Cut {
+                part: Part::BuildHistory,
+                blob: blob.digest.clone(),
+                target: CutTarget::Snapshot(id.clone()),
             })
         })
     });
-    unpins.collect()
-}
-
-/// Whether no label but plain references steers the collection of an object.
-fn is_plain(labels: &GcLabels) -> bool {
-    let GcLabels {
-        root,
-        refs: _,
-        back_refs,
-        conditional,
-    } = labels;
-    *root == RootMark::None && back_refs.is_empty() && conditional.is_none()
-}
-
-/// Returns the namespace without those labels.
-fn severed(namespace: &NamespaceInventory, unpins: &[Unpin]) -> NamespaceInventory {
-    let mut severed = namespace.clone();
-    for unpin in unpins {
-        if let Some(labels) = labels_of(&mut severed, unpin) {
-            let goes = |it: &GcRef| matches!(it, GcRef::Snapshot(id) if *id == unpin.snapshot);
-            let refs = labels.refs.iter().filter(|it| !goes(it));
-            labels.refs = refs.cloned().collect();
-        }
-    }
-    severed
-}
-
-/// Adds the label to a configuration, as if it were still there.
-pub(crate) fn pin(namespace: &mut NamespaceInventory, unpin: &Unpin) {
-    if let Some(labels) = labels_of(namespace, unpin) {
-        let label = GcRef::Snapshot(unpin.snapshot.clone());
-        let mut refs = labels.refs.to_vec();
-        if let Err(at) = refs.binary_search(&label) {
-            refs.insert(at, label);
-            labels.refs = refs.into();
-        }
-    }
-}
-
-fn labels_of<'n>(namespace: &'n mut NamespaceInventory, unpin: &Unpin) -> Option<&'n mut GcLabels> {
-    let blobs = &mut namespace.blobs;
-    let at = blobs.binary_search_by(|blob| blob.digest.cmp(&unpin.config));
-    Some(&mut blobs[at.ok()?].gc)
+    cuts.collect()
 }

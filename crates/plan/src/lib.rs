@@ -20,8 +20,8 @@
 //!
 //! # What this crate never does
 //!
-//! It names image records only. Blobs and snapshots are freed by containerd's own collector;
-//! this crate computes which ones by the collector's own rules.
+//! It names image records, and references that blobs lose. Blobs and snapshots are freed by
+//! containerd's own collector; this crate computes which ones by the collector's own rules.
 //!
 //! # The modules, each of which uses those above it
 //!
@@ -30,10 +30,13 @@
 //! graph, holdings, mark       what the collector follows, from where, and what it reaches
 //! contents, targets, names    what images are
 //! usage, facts                what uses them; all that is known of a namespace
-//! things, uncertainty, freed  what removing them frees
+//! things, uncertainty, cuts, freed
+//!                             what removing them, and cutting references, frees
 //! history, roles, leased      what build history and leases hold
+//! last_copy                   whether they can be pulled again
 //! protected, select, dependents, named, project, rule, selection
 //!                             which images go, by the kind of request
+//! slim                        which parts of images go
 //! decision                    the plan, except the sizes of snapshots
 //! limit, eviction             a plan cut down to what is needed
 //! disk_usage, image_details, project_usage, why, …
@@ -48,6 +51,7 @@
 
 mod check;
 mod contents;
+mod cuts;
 mod decision;
 mod dependents;
 mod disk_usage;
@@ -61,6 +65,7 @@ mod holdings;
 mod image_details;
 mod image_mounts;
 mod in_use;
+mod last_copy;
 mod leased;
 mod left;
 mod limit;
@@ -77,6 +82,7 @@ mod rule;
 mod select;
 mod selection;
 mod sizes;
+mod slim;
 mod targets;
 mod things;
 mod uncertainty;
@@ -85,7 +91,7 @@ mod weights;
 mod why;
 
 pub use check::{InvalidPlan, check};
-pub use decision::{Decision, decide, decide_again, no_longer_history};
+pub use decision::{Decision, decide, decide_again, no_longer_cut};
 pub use dependents::keep_steps_for_dependents;
 pub use disk_usage::{UsageInput, disk_usage, shortfall};
 pub use eviction::{EvictionCandidate, Limited, eviction_order, limit_by_use};

@@ -31,9 +31,10 @@ use crate::dependents::Dependents;
 use crate::facts::Facts;
 use crate::protected::{self, keep_protected};
 use crate::select::{Verdict, best, keep_cri_group_whole, pinned_by};
-pub(crate) use ids::ids_of_targets;
+pub(crate) use ids::{ids_of_targets, matching};
 use lookup::{Found, Meaning, lookup};
 pub(crate) use lookup::{exists, find};
+pub(crate) use pins::group;
 pub use pins::pin_group;
 use same::same_references;
 use users::{User, UserKind, users};
@@ -51,12 +52,7 @@ pub(crate) fn named(
     let images = &facts.graph.namespace.images;
     // Most requests name no configuration.
     let ids = &LazyCell::new(|| ids_of_targets(facts));
-    let ids = |prefix: &IdPrefix| {
-        let matching = ids.iter().filter(|(id, _)| prefix.matches(id));
-        matching
-            .map(|(id, target)| ((*id).clone(), (*target).clone()))
-            .collect()
-    };
+    let ids = |prefix: &IdPrefix| matching(ids, prefix);
     let mut removal = Removal {
         facts,
         registered,

@@ -15,6 +15,7 @@ use reclaim_model::{
 use crate::dependents::keep_for_dependents;
 use crate::facts::Facts;
 use crate::graph::{Graph, Node, NodeId};
+use crate::last_copy::{has_repository, has_source};
 use crate::select::{Verdict, keep_cri_group_whole, select};
 use crate::targets::Target;
 
@@ -161,58 +162,28 @@ impl TargetRules<'_, '_> {
 
     /// Applies the rule about last copies: images that no registry is known to have.
     ///
-    /// A record with a repository can be pulled again if that repository is a source of the target.
-    /// A record without one is no loss if another record of the target has one, because that one
-    /// can be pulled again or stays, unless it expires. Otherwise any source of the target will do.
-    /// A target that is not here cannot be lost.
-    ///
     /// What a registry answered about an image replaces a source that is missing.
     fn last_copy(&self, image: usize) -> KeptBy {
         let RuleImages {
             rule, registries, ..
         } = self.images;
-        let Facts { graph, targets, .. } = self.facts;
-        let digest = self.target.digest;
-        let Some(Node::Blob(blob)) = graph.find_blob(digest).map(|id| graph.node(id)) else {
-            return None;
-        };
-        if rule.last_copies {
+        if rule.last_copies || has_source(self.facts, image) {
             return None;
         }
-        let sources = &graph.blob(blob).sources;
-        let records = &graph.namespace.images;
         let last_copy = || Some(self.kept(KeepReason::LastCopy, "last_copies"));
-        if !self.has_repository(image) {
-            let of_digest = targets.of_digest(image);
-            let mut others = of_digest.flat_map(|id| &targets.get(id).images);
-            let stays = |other: usize| records[other].expires.is_none();
-            let is_elsewhere = others.any(|other| self.has_repository(*other) && stays(*other));
-            return if is_elsewhere || !sources.is_empty() {
-                None
-            } else {
-                last_copy()
-            };
-        }
-        let Ok(name) = Reference::parse_normalized(&records[image].name) else {
+        let name = &self.facts.graph.namespace.images[image].name;
+        let Ok(name) = Reference::parse_normalized(name) else {
             return last_copy();
         };
-        if sources.has_repository_of(&name) {
-            return None;
-        }
-        match registries.get(&RegistryImage::new(&name, digest)) {
+        let has_repository = has_repository(self.facts, image);
+        let asked = RegistryImage::new(&name, self.target.digest);
+        match registries.get(&asked).filter(|_| has_repository) {
             Some(RegistryAnswer::Has) => None,
             Some(RegistryAnswer::Unknown(why)) => {
                 Some(self.kept(KeepReason::LastCopy, &format!("last_copies: {why}")))
             }
             None => last_copy(),
         }
-    }
-
-    /// Whether the name of a record is one of a repository, rather than an ID or a made-up name.
-    fn has_repository(&self, image: usize) -> bool {
-        let Facts { graph, names, .. } = self.facts;
-        let name = &graph.namespace.images[image].name;
-        names.is_name(image) && name.parse::<Digest>().is_err()
     }
 
     fn kept(&self, reason: KeepReason, key: &str) -> (KeepReason, String) {

@@ -1,6 +1,8 @@
 //! Evaluating the images of a namespace by what a request selects.
 
-use reclaim_model::{Container, Named, ResolvedRequest, Selection};
+use std::collections::BTreeSet;
+
+use reclaim_model::{Container, KeepReason, Named, ResolvedRequest, Selection};
 
 use crate::facts::Facts;
 use crate::named::named;
@@ -21,5 +23,10 @@ pub(crate) fn evaluate(
         Selection::Named(images) => named(facts, registered, images),
         Selection::Project(images) => project::evaluate(facts, registered, images),
         Selection::Rule(images) => (rule::evaluate(facts, images), Vec::new()),
+        // No record goes.
+        Selection::Parts(_) => {
+            let keep = Verdict::Keep(KeepReason::NothingToFree, BTreeSet::new());
+            (vec![keep; facts.graph.namespace.images.len()], Vec::new())
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Changes single labels, of an image record or of an image's configuration, and leaves the rest
-//! of the record as it is.
+//! Changes single labels, of an image record or of a blob, and leaves the rest of the record as it
+//! is.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,20 @@ use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::images_client::ImagesClient;
 use containerd_client::services::v1::{Info, InfoRequest, UpdateImageRequest, UpdateRequest};
 use prost_types::FieldMask;
-use reclaim_model::{Digest, ImageRecord, Namespace, Unpin};
+use reclaim_model::{BlobLabels, Digest, ImageRecord, Namespace};
 
 use crate::client::Containerd;
 use crate::convert;
 use crate::error::{Class, StoreError};
 
-/// The result of removing a configuration's label.
+/// The result of removing labels of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unpinned {
-    /// This call removed the label.
+pub enum LabelRemoval {
+    /// This call removed the labels.
     Done,
-    /// The label is gone already or refers to another snapshot; nothing was changed.
+    /// One of the labels is gone already or has another value; nothing was changed.
     Changed,
-    /// The configuration no longer exists.
+    /// The blob no longer exists.
     Gone,
 }
 
@@ -101,61 +101,67 @@ impl Containerd {
         }
     }
 
-    /// Removes the label by which a configuration holds the unpacked snapshots of its image,
-    /// unless the label now refers to another snapshot.
+    /// Removes labels of a blob with one change, unless one of them is gone or has another value.
     ///
     /// # Errors
     ///
-    /// If a call fails. The label may be gone nevertheless.
-    pub async fn unpin(
+    /// If a call fails. The labels may be gone nevertheless.
+    pub async fn remove_labels(
         &self,
         namespace: &Namespace,
-        unpin: &Unpin,
-    ) -> Result<Unpinned, StoreError> {
-        let Some(labels) = self.content_labels(namespace, &unpin.config).await? else {
-            return Ok(Unpinned::Gone);
+        removed: &BlobLabels,
+    ) -> Result<LabelRemoval, StoreError> {
+        let BlobLabels { blob, labels } = removed;
+        let Some(present) = self.content_labels(namespace, blob).await? else {
+            return Ok(LabelRemoval::Gone);
         };
-        if labels.get(&label(unpin)).map(String::as_str) != Some(&*unpin.snapshot.key) {
-            return Ok(Unpinned::Changed);
+        if labels
+            .iter()
+            .any(|(key, value)| present.get(key) != Some(value))
+        {
+            return Ok(LabelRemoval::Changed);
         }
-        // An empty value deletes the label.
-        let config_exists = self
-            .set_label(namespace, &unpin.config, label(unpin), "")
-            .await?;
-        Ok(if config_exists {
-            Unpinned::Done
+        // An empty value deletes a label.
+        let emptied = labels.keys().map(|key| (key.clone(), String::new()));
+        let blob_exists = self.set_labels(namespace, blob, emptied.collect()).await?;
+        Ok(if blob_exists {
+            LabelRemoval::Done
         } else {
-            Unpinned::Gone
+            LabelRemoval::Gone
         })
     }
 
-    /// Restores the label that [`Self::unpin`] removed. Does nothing if the configuration is gone.
+    /// Restores the labels that [`Self::remove_labels`] removed. Does nothing if the blob is gone.
     ///
     /// # Errors
     ///
-    /// If the call fails. The label may be set nevertheless.
-    pub async fn repin(&self, namespace: &Namespace, unpin: &Unpin) -> Result<(), StoreError> {
-        self.set_label(namespace, &unpin.config, label(unpin), &unpin.snapshot.key)
+    /// If the call fails. The labels may be set nevertheless.
+    pub async fn restore_labels(
+        &self,
+        namespace: &Namespace,
+        removed: &BlobLabels,
+    ) -> Result<(), StoreError> {
+        self.set_labels(namespace, &removed.blob, removed.labels.clone())
             .await
             .map(drop)
     }
 
-    /// Sets one label of a blob. Returns whether the blob exists.
-    async fn set_label(
+    /// Sets labels of a blob. Returns whether the blob exists.
+    async fn set_labels(
         &self,
         namespace: &Namespace,
         digest: &Digest,
-        key: String,
-        value: &str,
+        labels: BTreeMap<String, String>,
     ) -> Result<bool, StoreError> {
-        const OPERATION: &str = "change label of content";
+        const OPERATION: &str = "change labels of content";
+        let paths = labels.keys().map(|key| format!("labels.{key}"));
         let message = UpdateRequest {
             update_mask: Some(FieldMask {
-                paths: vec![format!("labels.{key}")],
+                paths: paths.collect(),
             }),
             info: Some(Info {
                 digest: digest.to_string(),
-                labels: [(key, value.to_owned())].into(),
+                labels: labels.into_iter().collect(),
                 ..Info::default()
             }),
         };
@@ -169,33 +175,33 @@ impl Containerd {
     }
 }
 
-/// Returns the key of the label, as containerd's unpacker writes it.
-fn label(unpin: &Unpin) -> String {
-    format!(
-        "containerd.io/gc.ref.snapshot.{}",
-        unpin.snapshot.snapshotter
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use containerd_client::services::v1::{InfoResponse, UpdateResponse};
-    use reclaim_model::SnapshotId;
     use tonic::Code;
 
     use super::*;
     use crate::scripted::{Answer, ExpectedCall, namespace, recorded, scripted};
 
-    fn history() -> Unpin {
-        Unpin {
-            config: format!("sha256:{:064x}", 1).parse().unwrap(),
-            snapshot: SnapshotId::new("native", "chain"),
+    const FIRST: &str = "containerd.io/gc.ref.content.l.0";
+    const SECOND: &str = "containerd.io/gc.ref.content.l.1";
+
+    fn removed() -> BlobLabels {
+        let labels = [(FIRST, "one"), (SECOND, "two")];
+        BlobLabels {
+            blob: format!("sha256:{:064x}", 1).parse().unwrap(),
+            labels: labels
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
         }
     }
 
-    fn refers_to(key: &str) -> ExpectedCall {
+    fn has(labels: &[(&str, &str)]) -> ExpectedCall {
+        let labels = labels.iter();
         let info = Info {
-            labels: [(label(&history()), key.to_owned())].into(),
+            labels: labels
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
             ..Info::default()
         };
         let info = InfoResponse { info: Some(info) };
@@ -207,52 +213,64 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_label_that_refers_to_another_snapshot_stays() {
+    async fn labels_stay_if_one_of_them_has_changed() {
+        let both = || has(&[(FIRST, "one"), (SECOND, "two"), ("other", "label")]);
         let lost = |call| (call, Code::Unavailable.into());
         let missing = |call| (call, Code::NotFound.into());
         let cases = [
-            (vec![refers_to("chain"), updated()], Some(Unpinned::Done)),
-            (vec![refers_to("another")], Some(Unpinned::Changed)),
-            (vec![missing("Content/Info")], Some(Unpinned::Gone)),
+            (vec![both(), updated()], Some(LabelRemoval::Done)),
             (
-                vec![refers_to("chain"), missing("Content/Update")],
-                Some(Unpinned::Gone),
+                vec![has(&[(FIRST, "one"), (SECOND, "another")])],
+                Some(LabelRemoval::Changed),
+            ),
+            (vec![has(&[(FIRST, "one")])], Some(LabelRemoval::Changed)),
+            (vec![missing("Content/Info")], Some(LabelRemoval::Gone)),
+            (
+                vec![both(), missing("Content/Update")],
+                Some(LabelRemoval::Gone),
             ),
             (vec![lost("Content/Info")], None),
-            (vec![refers_to("chain"), lost("Content/Update")], None),
+            (vec![both(), lost("Content/Update")], None),
         ];
         for (script, expected) in cases {
             let case = format!("{script:?}");
             let (store, requests) = recorded("2.0.0", script);
-            let unpinned = store.unpin(&namespace(), &history()).await;
-            assert_eq!(unpinned.ok(), expected, "{case}");
+            let removal = store.remove_labels(&namespace(), &removed()).await;
+            assert_eq!(removal.ok(), expected, "{case}");
             assert!(requests.is_over(), "{case}");
         }
     }
 
     #[tokio::test]
-    async fn unpin_and_repin_change_one_label() {
-        let key = "containerd.io/gc.ref.snapshot.native";
-        let change = |value: &str| UpdateRequest {
+    async fn removing_and_restoring_change_these_labels_only() {
+        let change = |values: [&str; 2]| UpdateRequest {
             info: Some(Info {
-                digest: history().config.to_string(),
-                labels: [(key.to_owned(), value.to_owned())].into(),
+                digest: removed().blob.to_string(),
+                labels: [FIRST, SECOND]
+                    .into_iter()
+                    .zip(values)
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .collect(),
                 ..Info::default()
             }),
             update_mask: Some(FieldMask {
-                paths: vec![format!("labels.{key}")],
+                paths: [FIRST, SECOND].map(|key| format!("labels.{key}")).into(),
             }),
         };
-        let script = [refers_to("chain"), updated(), updated()];
+        let present = has(&[(FIRST, "one"), (SECOND, "two")]);
+        let script = [present, updated(), updated()];
         let (store, requests) = recorded("2.0.0", script);
-        store.unpin(&namespace(), &history()).await.unwrap();
-        assert_eq!(requests.last::<UpdateRequest>(), change(""));
-        store.repin(&namespace(), &history()).await.unwrap();
-        assert_eq!(requests.last::<UpdateRequest>(), change("chain"));
+        store.remove_labels(&namespace(), &removed()).await.unwrap();
+        assert_eq!(requests.last::<UpdateRequest>(), change(["", ""]));
+        store
+            .restore_labels(&namespace(), &removed())
+            .await
+            .unwrap();
+        assert_eq!(requests.last::<UpdateRequest>(), change(["one", "two"]));
     }
 
     #[tokio::test]
-    async fn repin_fails_unless_the_label_is_set_or_the_configuration_gone() {
+    async fn restoring_fails_unless_the_labels_are_set_or_the_blob_is_gone() {
         let cases = [
             (updated(), true),
             (("Content/Update", Code::NotFound.into()), true),
@@ -260,8 +278,8 @@ mod tests {
         ];
         for (call, expected) in cases {
             let store = scripted("2.0.0", [call]);
-            let repinned = store.repin(&namespace(), &history()).await;
-            assert_eq!(repinned.is_ok(), expected);
+            let restored = store.restore_labels(&namespace(), &removed()).await;
+            assert_eq!(restored.is_ok(), expected);
         }
     }
 }

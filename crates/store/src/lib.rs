@@ -42,6 +42,6 @@ pub use execute::{Deletion, LeaseDeletion};
 pub use files::{Disk, Filesystems, Unmeasured};
 pub use filesystem::Roots;
 pub use hold::HeldBlob;
-pub use labels::Unpinned;
+pub use labels::LabelRemoval;
 pub use observe::NO_LABELS;
 pub use off_thread::{blocking, discard, for_each_yielding};

@@ -13,15 +13,16 @@ use reclaim_maintenance::{
     PolicyOutcome, PolicyRun, ReleasedHold, RunRecord, Trigger,
 };
 use reclaim_model::{
-    Amount, Answer, Answers, Column, Conflict, ConflictCause, DeleteGuard, Digest, DigestError,
-    DiskUsage, Estimate, Failed, Filesystem, Freed, FreedBlob, FreedSnapshot, HeldRun, HeldRuns,
-    Holder, HolderKind, HolderPath, HolderRole, ImageList, ImageSize, ImageUsage, ImageVerdict,
-    InhibitScope, Inhibitor, KeepReason, Kept, LeaseHolding, Leased, Left, LeftHolder, LeftThing,
-    ListedImage, Mode, Named, NamedRemoval, Namespace, NamespaceUsage, NotCounted, NotPinned,
-    NotRemoved, Outlook, OutsideRecords, Pin, PinAction, PinOutcome, Pinned, Pins, Place,
-    ProjectImage, ProjectImageMode, ProjectList, ProjectUsage, PruneVerdicts, Reclaimed,
-    ReferenceError, RefuseReason, Refused, RemoveReason, Removed, Report, ResolvedTarget, Room,
-    Row, RunId, SnapshotId, Thing, ThingKind, Unpin, Unrecorded, UsageByColumn, Versioned,
+    Amount, Answer, Answers, Column, Conflict, ConflictCause, Cut, CutTarget, DeleteGuard, Digest,
+    DigestError, DiskUsage, Estimate, Failed, Filesystem, Freed, FreedBlob, FreedSnapshot, HeldRun,
+    HeldRuns, Holder, HolderKind, HolderPath, HolderRole, ImageList, ImageSize, ImageUsage,
+    ImageVerdict, InhibitScope, Inhibitor, KeepReason, Kept, LeaseHolding, Leased, Left,
+    LeftHolder, LeftThing, ListedImage, Mode, Named, NamedRemoval, Namespace, NamespaceUsage,
+    NotCounted, NotPinned, NotRemoved, Outlook, OutsideRecords, Part, Pin, PinAction, PinOutcome,
+    Pinned, Pins, Place, ProjectImage, ProjectImageMode, ProjectList, ProjectUsage, PruneVerdicts,
+    Reclaimed, ReferenceError, RefuseReason, Refused, RemoveReason, Removed, Report,
+    ResolvedTarget, Room, Row, RunId, Slimmed, SnapshotId, Thing, ThingKind, Unrecorded,
+    UsageByColumn, Versioned,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -257,6 +258,21 @@ fn named() -> Vec<Named> {
         .collect()
 }
 
+fn cuts() -> Vec<Cut> {
+    let targets = [
+        (Part::BuildHistory, CutTarget::Snapshot(snapshot())),
+        (Part::Snapshots, CutTarget::Snapshot(snapshot())),
+        (Part::Layers, CutTarget::Content { digest: digest() }),
+    ];
+    targets
+        .map(|(part, target)| Cut {
+            part,
+            blob: digest(),
+            target,
+        })
+        .into()
+}
+
 fn refused() -> Vec<Refused> {
     let reasons = [
         RefuseReason::TargetMoved,
@@ -265,6 +281,7 @@ fn refused() -> Vec<Refused> {
             reason: KeepReason::InUse,
             holders: holders(),
         },
+        RefuseReason::PartsStay,
         RefuseReason::Cancelled,
         RefuseReason::OutOfTime,
     ];
@@ -350,10 +367,12 @@ fn whole_report() -> Report {
         freed: freed(),
         left: left(),
         stranded: unrecorded(),
-        unpinned: vec![Unpin {
-            config: digest(),
-            snapshot: snapshot(),
+        slimmed: vec![Slimmed {
+            name: text(),
+            target: digest(),
+            parts: [(Part::Layers, vec![digest()])].into(),
         }],
+        cuts: cuts(),
         rows: vec![Row::Untagged(text()), Row::Deleted(digest())],
         named: named(),
         warnings: vec![text()],

@@ -100,6 +100,7 @@ impl Truncation {
             RefuseReason::MustStay { .. }
             | RefuseReason::TargetMoved
             | RefuseReason::AlreadyGone
+            | RefuseReason::PartsStay
             | RefuseReason::Cancelled
             | RefuseReason::OutOfTime => self.text(&reason.to_string()),
         }

@@ -36,8 +36,8 @@ async fn a_label_gone_after_a_lost_answer_is_removed() {
     let embedded = stage.engine([lost]).await;
     let report = embedded.prune(&unpinning()).await.unwrap();
     assert_eq!(embedded.proxy.struck(), 1);
-    assert_eq!(report.unpinned.len(), 1, "{report:?}");
-    assert_eq!(report.unpinned[0].config, config);
+    assert_eq!(report.cuts.len(), 1, "{report:?}");
+    assert_eq!(report.cuts[0].blob, config);
     assert_eq!(report.reclaimed.0.snapshots, 2);
     assert!(
         stage
@@ -65,5 +65,5 @@ async fn a_label_that_another_client_removed_is_not_reported() {
     let embedded = stage.engine([taken]).await;
     let report = embedded.prune(&unpinning()).await.unwrap();
     assert_eq!(embedded.proxy.struck(), 1);
-    assert!(report.unpinned.is_empty(), "{report:?}");
+    assert!(report.cuts.is_empty(), "{report:?}");
 }

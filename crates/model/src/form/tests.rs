@@ -9,14 +9,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
-    Amount, Answer, Answers, Column, DeleteGuard, Digest, DiskUsage, Estimate, Failed, FilterArgs,
-    FreeAmount, FreeTarget, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, HolderPath,
-    HolderRole, ImageSize, ImageUsage, ImageVerdict, KeepReason, Kept, LeaseHolding, Leased, Left,
-    LeftHolder, LeftThing, Mode, Named, NamedRemoval, Namespace, NamespaceUsage, NotCounted,
-    NotRemoved, Outlook, OutsideRecords, Pinned, Place, ProjectImage, ProjectList, ProjectUsage,
-    PruneRequest, PruneVerdicts, Reclaimed, RefuseReason, Refused, RemoveReason, Removed, Report,
-    Row, RunId, Selection, SnapshotId, Thing, ThingKind, Unpin, Unrecorded, UsageByColumn,
-    Versioned,
+    Amount, Answer, Answers, Column, Cut, CutTarget, DeleteGuard, Digest, DiskUsage, Estimate,
+    Failed, FilterArgs, FreeAmount, FreeTarget, Freed, FreedBlob, FreedSnapshot, Holder,
+    HolderKind, HolderPath, HolderRole, ImageSize, ImageUsage, ImageVerdict, KeepReason, Kept,
+    LeaseHolding, Leased, Left, LeftHolder, LeftThing, Mode, Named, NamedRemoval, Namespace,
+    NamespaceUsage, NotCounted, NotRemoved, Outlook, OutsideRecords, Part, Pinned, Place,
+    ProjectImage, ProjectList, ProjectUsage, PruneRequest, PruneVerdicts, Reclaimed, RefuseReason,
+    Refused, RemoveReason, Removed, Report, Row, RunId, Selection, Slimmed, SnapshotId, Thing,
+    ThingKind, Unrecorded, UsageByColumn, Versioned,
 };
 
 const COLUMNS: [Column; 16] = [
@@ -430,10 +430,25 @@ fn report() -> Report {
         reclaimed: Reclaimed(amount(3)),
         freed: freed('7', 70),
         left: left(),
-        unpinned: vec![Unpin {
-            config: digest('9'),
-            snapshot: SnapshotId::new("native", "top"),
+        slimmed: vec![Slimmed {
+            name: "slim:1".to_owned(),
+            target: digest('8'),
+            parts: [(Part::Layers, vec![digest('8')])].into(),
         }],
+        cuts: vec![
+            Cut {
+                part: Part::BuildHistory,
+                blob: digest('9'),
+                target: CutTarget::Snapshot(SnapshotId::new("native", "top")),
+            },
+            Cut {
+                part: Part::Layers,
+                blob: digest('8'),
+                target: CutTarget::Content {
+                    digest: digest('7'),
+                },
+            },
+        ],
         rows: vec![Row::Untagged("app:1".to_owned()), Row::Deleted(digest('1'))],
         named: vec![
             Named::new(

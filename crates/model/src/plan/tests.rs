@@ -80,7 +80,8 @@ fn a_plan_frees_at_least_what_nothing_unreadable_may_hold() {
             namespace: "default".parse().unwrap(),
             steps: Vec::new(),
             kept: Vec::new(),
-            unpins: Vec::new(),
+            slimmed: Vec::new(),
+            cuts: Vec::new(),
             named: Vec::new(),
             freed: both(first.clone(), second.clone()),
             not_counted: NotCounted {

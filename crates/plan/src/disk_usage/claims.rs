@@ -147,6 +147,11 @@ fn column_of_verdict(verdict: &Verdict) -> Option<Column> {
         | KeepReason::UsedRecently
         | KeepReason::Repulled
         | KeepReason::Newest
-        | KeepReason::Capped => Column::Spared,
+        | KeepReason::Capped
+        | KeepReason::SharedPart
+        | KeepReason::LayersMissing
+        | KeepReason::NotUnpacked
+        | KeepReason::DockerLayers
+        | KeepReason::NothingToFree => Column::Spared,
     })
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{Child, Digest, Document, DocumentKind};
+use reclaim_model::{Child, Digest, Document, DocumentKind, IdPrefix};
 
 use crate::facts::Facts;
 
@@ -34,6 +34,14 @@ pub(crate) fn ids_of_targets<'a>(facts: &Facts<'a>) -> Vec<IdOfTarget<'a>> {
     let mut ids: Vec<_> = ids.collect();
     ids.sort_unstable();
     ids
+}
+
+/// Returns the IDs that begin so, each with its target.
+pub(crate) fn matching(ids: &[IdOfTarget<'_>], prefix: &IdPrefix) -> Vec<(Digest, Digest)> {
+    let matching = ids.iter().filter(|(id, _)| prefix.matches(id));
+    matching
+        .map(|(id, target)| ((*id).clone(), (*target).clone()))
+        .collect()
 }
 
 /// Returns the configurations of a target's platforms that are there.

@@ -1,6 +1,6 @@
 //! Which records are pinned together when a request names an image.
 
-use reclaim_model::{ImageRecord, NotRemoved};
+use reclaim_model::{Digest, IdPrefix, ImageRecord, NotRemoved};
 
 use super::lookup::{Found, Meaning, lookup, no_ids};
 use super::same::same_references;
@@ -15,11 +15,20 @@ use super::same::same_references;
 ///
 /// [`NotRemoved`] if the text means nothing, or too much.
 pub fn pin_group(images: &[ImageRecord], text: &str) -> Result<Vec<usize>, NotRemoved> {
+    group(images, no_ids, text)
+}
+
+/// As [`pin_group`], with configurations as IDs, too; see [`lookup`].
+pub(crate) fn group(
+    images: &[ImageRecord],
+    ids: impl Fn(&IdPrefix) -> Vec<(Digest, Digest)>,
+    text: &str,
+) -> Result<Vec<usize>, NotRemoved> {
     let Found {
         meaning,
         record,
         all,
-    } = lookup(images, |_| true, no_ids, text)?;
+    } = lookup(images, |_| true, ids, text)?;
     let mut group = match (meaning, record) {
         (Meaning::Name, Some(record)) => vec![record],
         (Meaning::Repository(reference), _) => {

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use reclaim_model::{
     BuildHistory, EXPIRE, FreeAmount, FreeTarget, GcLabels, RUN_LABEL, ResolvedRequest,
 };
-use reclaim_plan::no_longer_history;
+use reclaim_plan::no_longer_cut;
 
 use crate::world::{
     LeaseExt, Outcome, Part, World, ago, all, chain, content, digest, library, request, snapshot,
@@ -37,7 +37,7 @@ fn unpinning() -> ResolvedRequest {
 #[track_caller]
 fn assert_stays(world: &World) {
     let plan = world.decide(&unpinning()).plan;
-    assert_eq!(plan.unpins, [], "{:?}", plan.freed);
+    assert_eq!(plan.cuts, [], "{:?}", plan.freed);
     assert!(plan.freed.snapshots.is_empty(), "{:?}", plan.freed);
     assert_eq!(world.prune_all().plan.not_counted.history.configs, 0);
 }
@@ -52,13 +52,13 @@ fn pinned(outcome: &Outcome) -> (usize, Vec<&str>) {
 fn unpacked_layers_go_on_request_and_are_reported_otherwise() {
     let world = world();
     let kept = world.prune_all();
-    assert_eq!(kept.plan.unpins, []);
+    assert_eq!(kept.plan.cuts, []);
     assert_eq!(kept.snapshots(), Vec::<&str>::new());
     assert_eq!(pinned(&kept), (1, vec![&*chain("base+top")]));
 
     let gone = world.decide(&unpinning());
-    assert_eq!(gone.plan.unpins.len(), 1);
-    assert_eq!(gone.plan.unpins[0].config, digest("old.config"));
+    assert_eq!(gone.plan.cuts.len(), 1);
+    assert_eq!(gone.plan.cuts[0].blob, digest("old.config"));
     assert_eq!(gone.snapshots(), ["base+top"], "the base is the used one's");
     assert_eq!(gone.plan.not_counted.history.configs, 0);
 }
@@ -67,7 +67,7 @@ fn unpacked_layers_go_on_request_and_are_reported_otherwise() {
 fn a_target_leaves_history_alone() {
     let request = unpinning().with_target_free(FreeTarget::new(FreeAmount::Bytes(1)));
     let outcome = world().decide(&request);
-    assert_eq!(outcome.plan.unpins, []);
+    assert_eq!(outcome.plan.cuts, []);
     assert_eq!(pinned(&outcome).0, 1);
 }
 
@@ -158,8 +158,7 @@ fn what_is_not_seen_to_be_a_configuration_stays() {
 #[test]
 fn a_label_comes_back_for_a_new_holder() {
     let mut world = world();
-    let unpins = world.decide(&unpinning()).plan.unpins;
-    let namespace = World::NAMESPACE.parse().unwrap();
+    let unpins = world.decide(&unpinning()).plan.cuts;
     // As it looks once the label is gone.
     for blob in &mut world.here().blobs {
         if blob.digest == digest("old.config") {
@@ -167,10 +166,10 @@ fn a_label_comes_back_for_a_new_holder() {
         }
     }
     assert_eq!(
-        no_longer_history(world.inventory(), &namespace, &unpins),
+        no_longer_cut(world.inventory(), &[], &unpinning(), &unpins),
         []
     );
     world.record(&library("old:2"), "old");
-    let wanted = no_longer_history(world.inventory(), &namespace, &unpins);
+    let wanted = no_longer_cut(world.inventory(), &[], &unpinning(), &unpins);
     assert_eq!(wanted, unpins);
 }

@@ -2,8 +2,8 @@
 
 use reclaim_maintenance::{PolicyOutcome, Trigger};
 use reclaim_model::{
-    Column, ContainerState, DeleteGuard, EntryPoint, HolderKind, HolderRole, KeepReason, Mode, Pin,
-    RemoveReason, ThingKind,
+    Column, ContainerState, DeleteGuard, EntryPoint, HolderKind, HolderRole, KeepReason, Mode,
+    Part, Pin, RemoveReason, ThingKind,
 };
 
 use crate::grpc::proto;
@@ -92,8 +92,15 @@ mirrored!(
         Capped,
         Unholdable,
         DependentStays,
+        SharedPart,
+        LayersMissing,
+        NotUnpacked,
+        DockerLayers,
+        NothingToFree,
     ]
 );
+
+mirrored!(Part, proto::Part, [BuildHistory, Snapshots, Layers]);
 
 mirrored!(Mode, proto::Mode, [DryRun, Apply]);
 

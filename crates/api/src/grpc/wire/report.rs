@@ -5,11 +5,12 @@ use std::time::Duration;
 use prost_types::Duration as DurationMessage;
 use reclaim_engine::Hold;
 use reclaim_model::{
-    Conflict, ConflictCause, Failed, ImageRecord, Kept, Named, NamedRemoval, NotCounted, NotPinned,
-    NotRemoved, PinOutcome, RefuseReason, Refused, Removed, Report, ResolvedTarget, Row,
+    BlobLabels, Conflict, ConflictCause, Failed, GcLabels, GcRef, ImageRecord, Kept, Named,
+    NamedRemoval, NotCounted, NotPinned, NotRemoved, PinOutcome, RefuseReason, Refused, Removed,
+    Report, ResolvedTarget, Row,
 };
 
-use super::things::holders;
+use super::things::{holders, unpinned};
 use super::{moment, size};
 use crate::grpc::proto;
 use proto::conflict::Cause;
@@ -33,7 +34,9 @@ impl From<&Report> for proto::Report {
             reclaimed: Some(report.reclaimed.0.into()),
             freed: Some((&report.freed).into()),
             left: report.left.iter().map(Into::into).collect(),
-            unpinned: report.unpinned.iter().map(Into::into).collect(),
+            unpinned: unpinned(&report.cuts),
+            cuts: report.cuts.iter().map(Into::into).collect(),
+            slimmed: report.slimmed.iter().map(Into::into).collect(),
             rows: report.rows.iter().map(Into::into).collect(),
             named: report.named.iter().map(Into::into).collect(),
             warnings: report.warnings.clone(),
@@ -105,6 +108,7 @@ impl From<&Refused> for proto::Refused {
                 message.holders = holders(by);
                 proto::RefuseReason::MustStay
             }
+            RefuseReason::PartsStay => proto::RefuseReason::PartsStay,
             RefuseReason::Cancelled => proto::RefuseReason::Cancelled,
             RefuseReason::OutOfTime => proto::RefuseReason::OutOfTime,
         };
@@ -267,8 +271,33 @@ impl From<&Hold> for proto::Hold {
             is_abandoned: hold.is_abandoned,
             is_whole: hold.is_whole,
             records: hold.records.iter().map(Into::into).collect(),
-            unpins: hold.unpins.iter().map(Into::into).collect(),
+            unpins: hold.labels.iter().flat_map(unpins_of).collect(),
+            labels: hold.labels.iter().map(Into::into).collect(),
             leases: hold.leases.clone(),
+        }
+    }
+}
+
+/// Returns the labels for snapshots in the form of the time when there were no others.
+fn unpins_of(of_blob: &BlobLabels) -> Vec<proto::Unpin> {
+    let labels = of_blob.labels.iter();
+    let labels = GcLabels::parse(labels.map(|(key, value)| (key.as_str(), value.as_str())));
+    let snapshots = labels.refs.iter().filter_map(|reference| match reference {
+        GcRef::Snapshot(id) => Some(id),
+        _ => None,
+    });
+    let unpins = snapshots.map(|id| proto::Unpin {
+        config: of_blob.blob.to_string(),
+        snapshot: Some(id.into()),
+    });
+    unpins.collect()
+}
+
+impl From<&BlobLabels> for proto::BlobLabels {
+    fn from(of_blob: &BlobLabels) -> Self {
+        Self {
+            blob: of_blob.blob.to_string(),
+            labels: of_blob.labels.clone().into_iter().collect(),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Requests.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
 use reclaim_model::{
-    BuildHistory, FilterArgs, GoDuration, NamedImages, Namespace, Project, ProjectImages,
-    PruneRequest, Selection, Separator, Service,
+    BuildHistory, FilterArgs, GoDuration, ImageParts, NamedImages, Namespace, Part, Project,
+    ProjectImages, PruneRequest, Selection, Separator, Service,
 };
 
 use super::{WireError, parsed};
@@ -22,6 +23,7 @@ impl proto::Request {
             Which::Filters(filters) => Selection::Filters(filters.read()?),
             Which::Named(named) => Selection::Named(named.into()),
             Which::Project(project) => Selection::Project(project.try_into()?),
+            Which::Parts(parts) => Selection::Parts(parts.read()?),
         };
         if !self.allow_empty.is_empty() && self.allow_empty != namespace.as_str() {
             let problem = format!("accepted is only the request's namespace, `{namespace}`");
@@ -65,6 +67,33 @@ impl proto::Filters {
         }
         args.add("dangling", if self.all { "false" } else { "true" });
         Ok(args)
+    }
+}
+
+impl proto::ImageParts {
+    fn read(self) -> Result<ImageParts, WireError> {
+        let mut filters = FilterArgs::default();
+        for filter in &self.filters {
+            let added = filters.add_pair(filter);
+            added.map_err(|error| WireError::new("filters", error))?;
+        }
+        let unknown = || WireError::new("parts", "accepted are the parts that are not 0");
+        let parts = self.parts().map(|part| match part {
+            proto::Part::Unspecified => Err(unknown()),
+            proto::Part::BuildHistory => Ok(Part::BuildHistory),
+            proto::Part::Snapshots => Ok(Part::Snapshots),
+            proto::Part::Layers => Ok(Part::Layers),
+        });
+        let parts: BTreeSet<Part> = parts.collect::<Result<_, _>>()?;
+        if parts.is_empty() {
+            return Err(WireError::missing("parts"));
+        }
+        Ok(ImageParts {
+            parts,
+            names: self.names,
+            filters,
+            docker_layers: self.docker_layers,
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Amounts, blobs, snapshots and holders.
 
 use reclaim_model::{
-    Amount, Freed, FreedBlob, FreedSnapshot, Holder, LeaseHolding, Left, LeftHolder, LeftThing,
-    Row, SnapshotId, Unpin, Unrecorded,
+    Amount, Cut, CutTarget, Freed, FreedBlob, FreedSnapshot, Holder, LeaseHolding, Left,
+    LeftHolder, LeftThing, Part, Row, Slimmed, SnapshotId, Unrecorded,
 };
 
 use super::{moment, size};
@@ -122,13 +122,45 @@ impl From<&Left> for proto::Left {
     }
 }
 
-impl From<&Unpin> for proto::Unpin {
-    fn from(unpin: &Unpin) -> Self {
+impl From<&Cut> for proto::Cut {
+    fn from(cut: &Cut) -> Self {
         Self {
-            config: unpin.config.to_string(),
-            snapshot: Some((&unpin.snapshot).into()),
+            part: proto::Part::from(cut.part).into(),
+            blob: cut.blob.to_string(),
+            target: Some(match &cut.target {
+                CutTarget::Snapshot(id) => proto::cut::Target::Snapshot(id.into()),
+                CutTarget::Content { digest } => proto::cut::Target::Digest(digest.to_string()),
+            }),
         }
     }
+}
+
+impl From<&Slimmed> for proto::Slimmed {
+    fn from(slimmed: &Slimmed) -> Self {
+        let parts = slimmed.parts.iter();
+        let parts = parts.map(|(part, blobs)| proto::SlimmedPart {
+            part: proto::Part::from(*part).into(),
+            blobs: blobs.iter().map(ToString::to_string).collect(),
+        });
+        Self {
+            name: slimmed.name.clone(),
+            target: slimmed.target.to_string(),
+            parts: parts.collect(),
+        }
+    }
+}
+
+/// Writes the cuts of build history in the form of the time when there were no others.
+pub(super) fn unpinned(cuts: &[Cut]) -> Vec<proto::Unpin> {
+    let of_history = cuts.iter().filter(|cut| cut.part == Part::BuildHistory);
+    let unpinned = of_history.filter_map(|cut| match &cut.target {
+        CutTarget::Snapshot(id) => Some(proto::Unpin {
+            config: cut.blob.to_string(),
+            snapshot: Some(id.into()),
+        }),
+        CutTarget::Content { .. } => None,
+    });
+    unpinned.collect()
 }
 
 impl From<&Row> for proto::Row {

@@ -1,0 +1,79 @@
+//! What cuts free: a namespace with and without the references that its blobs lose.
+
+use reclaim_model::{Cut, Digest, GcLabels, Inventory, NamespaceInventory, RootMark};
+
+use crate::graph::{Graph, NodeId, node_id};
+use crate::mark::Marker;
+
+/// Returns the nodes that the collector reaches now, and does not when the images of `going` are
+/// gone and the cuts are made; ascending.
+pub(crate) fn freed_by(
+    inventory: &Inventory,
+    graph: &Graph<'_>,
+    going: &[usize],
+    cuts: &[Cut],
+) -> Vec<NodeId> {
+    let namespace = without(graph.namespace, cuts);
+    let severed = Graph::new(&namespace, inventory);
+    let after = marked(&severed, inventory, going);
+    let before = marked(graph, inventory, going);
+    // Both graphs have the same nodes.
+    let nodes = (0..graph.len()).map(node_id);
+    let freed = nodes.filter(|id| before.is_reached(*id) && !after.is_reached(*id));
+    freed.collect()
+}
+
+/// Marks everything that is held when the images of `going` are gone.
+pub(crate) fn marked<'g, 'a>(
+    graph: &'g Graph<'a>,
+    inventory: &Inventory,
+    going: &[usize],
+) -> Marker<'g, 'a> {
+    let mut marker = Marker::new(graph).without_images(going);
+    marker.extend_from_holders(inventory.observed_at);
+    marker.extend_from_images(inventory.observed_at);
+    marker
+}
+
+/// Whether no label but plain references steers the collection of an object.
+pub(crate) fn is_plain(labels: &GcLabels) -> bool {
+    let GcLabels {
+        root,
+        refs: _,
+        back_refs,
+        conditional,
+    } = labels;
+    *root == RootMark::None && back_refs.is_empty() && conditional.is_none()
+}
+
+/// Returns the namespace without the references of the cuts.
+pub(crate) fn without(namespace: &NamespaceInventory, cuts: &[Cut]) -> NamespaceInventory {
+    let mut severed = namespace.clone();
+    for cut in cuts {
+        if let Some(labels) = labels_of(&mut severed, &cut.blob) {
+            let refs = labels.refs.iter().filter(|it| !cut.target.is_of(it));
+            labels.refs = refs.cloned().collect();
+        }
+    }
+    severed
+}
+
+/// Adds the references of the cuts, as if they were still there.
+pub(crate) fn restore(namespace: &mut NamespaceInventory, cuts: &[Cut]) {
+    for cut in cuts {
+        if let Some(labels) = labels_of(namespace, &cut.blob) {
+            let reference = cut.target.reference();
+            let mut refs = labels.refs.to_vec();
+            if let Err(at) = refs.binary_search(&reference) {
+                refs.insert(at, reference);
+                labels.refs = refs.into();
+            }
+        }
+    }
+}
+
+fn labels_of<'n>(namespace: &'n mut NamespaceInventory, blob: &Digest) -> Option<&'n mut GcLabels> {
+    let blobs = &mut namespace.blobs;
+    let at = blobs.binary_search_by(|it| it.digest.cmp(blob));
+    Some(&mut blobs[at.ok()?].gc)
+}

@@ -1,0 +1,560 @@
+//! Which parts of images can be freed while their records stay.
+//!
+//! # Never both copies
+//!
+//! A layer exists twice: compressed, as a blob, and unpacked, as a snapshot. The rules propose cuts
+//! that free one of them. Then every image that has a blob which loses a reference is looked at as
+//! the collector would see it, from its record alone: what an image could be started from before, it
+//! can be started from after. What a lease or a hold keeps for a while does not count. If an image
+//! fails, the cuts of its blobs are dropped.
+//!
+//! # Only what frees something
+//!
+//! A cut whose target stays, because another image or a lease refers to it, is dropped. It would make
+//! this image poorer, and nobody richer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reclaim_model::{
+    Child, Config, Cut, CutTarget, Digest, Document, DocumentKind, Gap, GcRef, Holder, HolderKind,
+    HolderRole, ImageParts, Inventory, KeepReason, Named, NamedRemoval, Part, PruneFilters,
+    RemoveReason, Slimmed, SnapshotId, SnapshotKind,
+};
+
+use crate::cuts::{is_plain, marked, without};
+use crate::facts::Facts;
+use crate::graph::{Graph, Node};
+use crate::history;
+use crate::holdings::Hold;
+use crate::last_copy::has_source;
+use crate::mark::Marker;
+use crate::named::{group, ids_of_targets, matching};
+use crate::protected;
+use crate::roles::Roles;
+use crate::select::{Verdict, select};
+use crate::targets::TargetsByDigest;
+
+/// The result for every image.
+#[derive(Debug, Default)]
+pub(crate) struct Slim {
+    /// Sorted.
+    pub(crate) cuts: Vec<Cut>,
+    /// The images that lose parts, by index.
+    pub(crate) slimmed: BTreeMap<usize, Slimmed>,
+    /// Why each of the others stays as it is, by index.
+    pub(crate) kept: BTreeMap<usize, (KeepReason, BTreeSet<Holder>)>,
+    /// The result for each name of the request.
+    pub(crate) named: Vec<Named>,
+}
+
+/// Evaluates every image of a namespace.
+pub(crate) fn slim(
+    inventory: &Inventory,
+    facts: &Facts<'_>,
+    roles: &Roles<'_>,
+    request: &ImageParts<PruneFilters>,
+) -> Slim {
+    let (selected, named) = selected(facts, request);
+    let identities = facts.targets.iter().flat_map(|(id, target)| {
+        let identity = target.contents.identity.iter();
+        identity.map(move |digest| (*digest, id))
+    });
+    let mut planner = Planner {
+        facts,
+        roles,
+        request,
+        verdicts: select(facts, &request.filters),
+        by_identity: TargetsByDigest::new(identities),
+        manifests: manifests(facts),
+        selected,
+        refusals: BTreeMap::new(),
+        cuts: BTreeSet::new(),
+    };
+    if request.parts.contains(&Part::Snapshots) {
+        planner.propose_snapshots();
+    }
+    if request.parts.contains(&Part::Layers) {
+        planner.propose_layers();
+    }
+    planner.drop_unsafe(inventory);
+    if request.parts.contains(&Part::BuildHistory) {
+        let history = history::cuts(inventory, &facts.graph);
+        planner.cuts.extend(history);
+    }
+    planner.drop_useless(inventory);
+    planner.finish(named)
+}
+
+/// Returns which images the request is about, and the result for each name.
+fn selected(facts: &Facts<'_>, request: &ImageParts<PruneFilters>) -> (Vec<bool>, Vec<Named>) {
+    let images = &facts.graph.namespace.images;
+    if request.names.is_empty() {
+        return (vec![true; images.len()], Vec::new());
+    }
+    let ids = ids_of_targets(facts);
+    let mut selected = vec![false; images.len()];
+    let named = request.names.iter().map(|name| {
+        let found = group(images, |prefix| matching(&ids, prefix), name);
+        let found = found.map(|group| {
+            for image in group {
+                selected[image] = true;
+            }
+            NamedRemoval::default()
+        });
+        Named::new(name, found)
+    });
+    let named = named.collect();
+    (selected, named)
+}
+
+/// A manifest of an image that is here, with its configuration.
+#[derive(Debug, Clone, Copy)]
+struct Manifest<'a> {
+    digest: &'a Digest,
+    config_digest: &'a Digest,
+    config: &'a Config,
+    /// In order.
+    layers: &'a [Child],
+}
+
+/// Returns every manifest here whose children are a configuration that is here, and layers.
+fn manifests<'a>(facts: &Facts<'a>) -> Vec<Manifest<'a>> {
+    let blobs = facts.graph.blobs();
+    let here = facts
+        .documents
+        .iter()
+        .filter(|(digest, _)| blobs.contains(digest));
+    let manifests = here.filter_map(|(digest, document)| {
+        let Document::Manifest(children) = document else {
+            return None;
+        };
+        let (first, layers) = children.split_first()?;
+        let is_image = first.kind == DocumentKind::Config && layers.iter().all(|it| it.is_layer);
+        let Some(Document::Config(config)) = facts.documents.get(&first.digest) else {
+            return None;
+        };
+        (is_image && blobs.contains(&first.digest)).then_some(Manifest {
+            digest,
+            config_digest: &first.digest,
+            config,
+            layers,
+        })
+    });
+    manifests.collect()
+}
+
+type Refusal = (KeepReason, BTreeSet<Holder>);
+
+struct Planner<'p, 'a> {
+    facts: &'p Facts<'a>,
+    roles: &'p Roles<'a>,
+    request: &'p ImageParts<PruneFilters>,
+    /// Those of a prune of all unused images with the same filters.
+    verdicts: Vec<Verdict>,
+    by_identity: TargetsByDigest<'a>,
+    manifests: Vec<Manifest<'a>>,
+    selected: Vec<bool>,
+    /// By index of the image: the first reason why a part of it stays.
+    refusals: BTreeMap<usize, Refusal>,
+    cuts: BTreeSet<Cut>,
+}
+
+impl<'a> Planner<'_, 'a> {
+    /// Returns the images that have a document, by index.
+    fn images_with(&self, digest: &Digest) -> Vec<usize> {
+        let targets = self.by_identity.get(digest);
+        let images = targets.flat_map(|id| self.facts.targets.get(id).images.iter());
+        let images: BTreeSet<usize> = images.copied().collect();
+        images.into_iter().collect()
+    }
+
+    fn refuse(&mut self, images: &[usize], reason: KeepReason, holders: &BTreeSet<Holder>) {
+        for image in images {
+            let refusal = || (reason, holders.clone());
+            self.refusals.entry(*image).or_insert_with(refusal);
+        }
+    }
+
+    /// Refuses a part that all of these images share if one of them must keep it. Returns whether
+    /// none must.
+    fn allows(&mut self, images: &[usize], why: impl Fn(&Self, usize) -> Option<Refusal>) -> bool {
+        let refusals = images.iter().map(|image| (*image, why(self, *image)));
+        let refusals: Vec<(usize, Option<Refusal>)> = refusals.collect();
+        let first = refusals.iter().find(|(_, refusal)| refusal.is_some());
+        let Some((first, _)) = first else {
+            return true;
+        };
+        let first = &self.facts.graph.namespace.images[*first].name;
+        let shared = BTreeSet::from([Holder::new(HolderKind::Image, first.clone())]);
+        for (image, refusal) in &refusals {
+            match refusal {
+                Some((reason, holders)) => self.refuse(&[*image], *reason, holders),
+                None => self.refuse(&[*image], KeepReason::SharedPart, &shared),
+            }
+        }
+        false
+    }
+
+    /// Returns why an image must keep what was unpacked of it.
+    fn needs_snapshots(&self, image: usize) -> Option<Refusal> {
+        match &self.verdicts[image] {
+            Verdict::Keep(reason, holders) => Some((*reason, holders.clone())),
+            Verdict::Remove(RemoveReason::Torn) => Some((KeepReason::Unreadable, BTreeSet::new())),
+            Verdict::Remove(RemoveReason::Duplicate) => {
+                Some((KeepReason::InUse, self.facts.users_of(image)))
+            }
+            Verdict::Remove(_) => None,
+        }
+    }
+
+    /// Returns why an image must keep its layers, even if it is unpacked.
+    fn needs_layers(&self, image: usize) -> Option<Refusal> {
+        match &self.verdicts[image] {
+            Verdict::Remove(RemoveReason::Torn) => {
+                return Some((KeepReason::Unreadable, BTreeSet::new()));
+            }
+            Verdict::Remove(_)
+            | Verdict::Keep(
+                KeepReason::InUse | KeepReason::CriGroup | KeepReason::DependentStays,
+                _,
+            ) => {}
+            Verdict::Keep(reason, holders) => return Some((*reason, holders.clone())),
+        }
+        if let Some(rule) = protected::keeps(self.facts, image) {
+            return Some((KeepReason::Protected, BTreeSet::from([rule])));
+        }
+        // A pull, push or build in progress; the lease of a container only keeps its snapshot.
+        let mut leases = self.facts.users_of(image);
+        leases.retain(|holder| {
+            let role = self.roles.assigned(holder.clone()).role;
+            let is_containers = matches!(
+                role,
+                Some(HolderRole::Container | HolderRole::StoppedContainer)
+            );
+            holder.kind == HolderKind::Lease && !is_containers
+        });
+        if !leases.is_empty() {
+            return Some((KeepReason::InUse, leases));
+        }
+        if self.facts.graph.namespace.is_dockers && !self.request.docker_layers {
+            return Some((KeepReason::DockerLayers, BTreeSet::new()));
+        }
+        None
+    }
+
+    /// Proposes to cut what was unpacked of images that nothing uses.
+    fn propose_snapshots(&mut self) {
+        let by_config = self.by_config();
+        for (digest, manifests) in by_config {
+            let labels = self.snapshot_labels(manifests[0]);
+            let images = self.images_with(digest);
+            if labels.is_empty() || !images.iter().any(|image| self.selected[*image]) {
+                continue;
+            }
+            if !self.allows(&images, Self::needs_snapshots) {
+                continue;
+            }
+            let blobs = self.facts.graph.blobs();
+            let mut layers = manifests.iter().flat_map(|manifest| manifest.layers);
+            if !layers.all(|layer| blobs.contains(&layer.digest)) {
+                self.refuse(&images, KeepReason::LayersMissing, &BTreeSet::new());
+                continue;
+            }
+            self.cuts.extend(labels.into_iter().map(|id| Cut {
+                part: Part::Snapshots,
+                blob: digest.clone(),
+                target: CutTarget::Snapshot(id),
+            }));
+        }
+    }
+
+    /// Proposes to cut the layers of images that are unpacked.
+    fn propose_layers(&mut self) {
+        let snapshotters = self.snapshotters();
+        let packed: BTreeSet<Digest> = self.cuts.iter().map(|cut| cut.blob.clone()).collect();
+        for manifest in self.manifests.clone() {
+            let images = self.images_with(manifest.digest);
+            if !images.iter().any(|image| self.selected[*image]) {
+                continue;
+            }
+            let edges = self.layer_labels(manifest);
+            if edges.is_empty() {
+                continue;
+            }
+            // Its layers are the only copy once its snapshots are gone.
+            let is_packed = packed.contains(manifest.config_digest);
+            if is_packed || !self.allows(&images, Self::needs_layers) {
+                continue;
+            }
+            if !images.iter().any(|image| has_source(self.facts, *image)) {
+                self.refuse(&images, KeepReason::LastCopy, &BTreeSet::new());
+                continue;
+            }
+            let unpacked = self.snapshot_labels(manifest).into_iter();
+            let unpacked = unpacked.filter(|id| is_complete(&self.facts.graph, id, manifest));
+            let unpacked: BTreeSet<String> =
+                unpacked.map(|id| id.snapshotter.to_string()).collect();
+            let is_unpacked = snapshotters
+                .as_ref()
+                .is_some_and(|all| !unpacked.is_empty() && all.is_subset(&unpacked));
+            if !is_unpacked {
+                self.refuse(&images, KeepReason::NotUnpacked, &BTreeSet::new());
+                continue;
+            }
+            self.cuts.extend(edges);
+        }
+    }
+
+    fn by_config(&self) -> BTreeMap<&'a Digest, Vec<Manifest<'a>>> {
+        let mut by_config: BTreeMap<_, Vec<Manifest<'a>>> = BTreeMap::new();
+        for manifest in &self.manifests {
+            let of_config = by_config.entry(manifest.config_digest).or_default();
+            of_config.push(*manifest);
+        }
+        by_config
+    }
+
+    /// Returns the snapshots that the configuration's labels call its chain. None if other labels
+    /// steer the collection of the configuration.
+    fn snapshot_labels(&self, manifest: Manifest<'_>) -> Vec<SnapshotId> {
+        let graph = &self.facts.graph;
+        let Some(config) = graph.blobs().find(manifest.config_digest) else {
+            return Vec::new();
+        };
+        let labels = &graph.blob(config).gc;
+        let chain = manifest.config.chain_id.as_ref().map(ToString::to_string);
+        let ids = labels.refs.iter().filter_map(|reference| match reference {
+            GcRef::Snapshot(id) if Some(&*id.key) == chain.as_deref() => Some(id.clone()),
+            _ => None,
+        });
+        if is_plain(labels) {
+            ids.filter(|id| graph.find_snapshot(id).is_some()).collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Returns the cuts of the labels by which a manifest keeps its layers.
+    fn layer_labels(&self, manifest: Manifest<'_>) -> Vec<Cut> {
+        let graph = &self.facts.graph;
+        let Some(at) = graph.blobs().find(manifest.digest) else {
+            return Vec::new();
+        };
+        let labels = &graph.blob(at).gc;
+        let layers: BTreeSet<&Digest> = manifest.layers.iter().map(|it| &it.digest).collect();
+        let mut cuts: Vec<Cut> = Vec::new();
+        for reference in labels.refs.iter().filter(|_| is_plain(labels)) {
+            let GcRef::Content(digest) = reference else {
+                continue;
+            };
+            let is_layer = layers.contains(digest) && digest != manifest.config_digest;
+            if is_layer && graph.blobs().contains(digest) {
+                cuts.push(Cut {
+                    part: Part::Layers,
+                    blob: manifest.digest.clone(),
+                    target: CutTarget::Content {
+                        digest: digest.clone(),
+                    },
+                });
+            }
+        }
+        cuts.dedup();
+        cuts
+    }
+
+    /// Returns the snapshotters that have unpacked layers here; `None` if one does not answer. Any of
+    /// them may be the one that an engine uses for the next container.
+    fn snapshotters(&self) -> Option<BTreeSet<String>> {
+        let namespace = self.facts.graph.namespace;
+        let mut gaps = namespace.gaps.iter();
+        if gaps.any(|gap| matches!(gap, Gap::Snapshotter { .. })) {
+            return None;
+        }
+        let lists = namespace.snapshots.iter();
+        let used = lists.filter(|(_, snapshots)| {
+            let mut kinds = snapshots.iter().map(|it| it.kind);
+            kinds.any(|kind| kind == SnapshotKind::Committed)
+        });
+        Some(used.map(|(name, _)| name.to_string()).collect())
+    }
+
+    /// Drops the cuts of images that would lose the last copy of a layer.
+    fn drop_unsafe(&mut self, inventory: &Inventory) {
+        loop {
+            let cuts: Vec<Cut> = self.cuts.iter().cloned().collect();
+            let namespace = without(self.facts.graph.namespace, &cuts);
+            let after = Graph::new(&namespace, inventory);
+            let failed = self.unsound(&after);
+            if failed.is_empty() {
+                return;
+            }
+            let touched: BTreeSet<&Digest> = failed
+                .iter()
+                .flat_map(|image| self.facts.targets.of_image(*image).contents.identity.iter())
+                .copied()
+                .collect();
+            let before = self.cuts.len();
+            self.cuts.retain(|cut| !touched.contains(&cut.blob));
+            debug_assert!(self.cuts.len() < before, "each round drops cuts");
+            let failed: Vec<usize> = failed.into_iter().collect();
+            self.refuse(&failed, KeepReason::NotUnpacked, &BTreeSet::new());
+        }
+    }
+
+    /// Returns the images that could be started from what their records keep, and could not after the
+    /// cuts.
+    fn unsound(&self, after: &Graph<'_>) -> BTreeSet<usize> {
+        let cut: BTreeSet<&Digest> = self.cuts.iter().map(|cut| &cut.blob).collect();
+        let mut of_images: BTreeMap<usize, Vec<Manifest<'a>>> = BTreeMap::new();
+        for manifest in &self.manifests {
+            if cut.contains(manifest.digest) || cut.contains(manifest.config_digest) {
+                for image in self.images_with(manifest.digest) {
+                    of_images.entry(image).or_default().push(*manifest);
+                }
+            }
+        }
+        let before = &self.facts.graph;
+        let mut marker_before = Marker::new(before);
+        let mut marker_after = Marker::new(after);
+        let mut unsound = BTreeSet::new();
+        for (image, manifests) in of_images {
+            let held_before = Held::by(before, &mut marker_before, image);
+            let held_after = Held::by(after, &mut marker_after, image);
+            let mut lost = manifests.iter().filter(|manifest| {
+                held_before.has_copy(**manifest) && !held_after.has_copy(**manifest)
+            });
+            if lost.next().is_some() {
+                unsound.insert(image);
+            }
+        }
+        unsound
+    }
+
+    /// Drops the cuts whose target stays.
+    fn drop_useless(&mut self, inventory: &Inventory) {
+        let cuts: Vec<Cut> = self.cuts.iter().cloned().collect();
+        let namespace = without(self.facts.graph.namespace, &cuts);
+        let after = Graph::new(&namespace, inventory);
+        let marker = marked(&after, inventory, &[]);
+        self.cuts.retain(|cut| {
+            let target = after.find_reference(&cut.target.reference());
+            target.is_some_and(|id| !marker.is_reached(id))
+        });
+    }
+
+    fn finish(self, named: Vec<Named>) -> Slim {
+        let mut slim = Slim {
+            named,
+            ..Slim::default()
+        };
+        let mut losing: BTreeMap<usize, BTreeMap<Part, Vec<Digest>>> = BTreeMap::new();
+        for cut in &self.cuts {
+            for image in self.images_with(&cut.blob) {
+                let blobs = losing.entry(image).or_default();
+                let blobs = blobs.entry(cut.part).or_default();
+                if blobs.last() != Some(&cut.blob) {
+                    blobs.push(cut.blob.clone());
+                }
+            }
+        }
+        for (index, image) in self.facts.graph.namespace.images.iter().enumerate() {
+            if let Some(parts) = losing.remove(&index) {
+                let slimmed = Slimmed {
+                    name: image.name.clone(),
+                    target: image.target.digest.clone(),
+                    parts,
+                };
+                slim.slimmed.insert(index, slimmed);
+                continue;
+            }
+            let kept = if self.selected[index] {
+                let refusal = self.refusals.get(&index).cloned();
+                refusal.or_else(|| self.not_evaluated(index))
+            } else {
+                Some((KeepReason::NotNamed, BTreeSet::new()))
+            };
+            let nothing = || (KeepReason::NothingToFree, BTreeSet::new());
+            slim.kept.insert(index, kept.unwrap_or_else(nothing));
+        }
+        slim.cuts = self.cuts.into_iter().collect();
+        slim
+    }
+
+    /// Returns why an image with nothing to free was not evaluated: a filter spares it, or it cannot be
+    /// read.
+    fn not_evaluated(&self, image: usize) -> Option<Refusal> {
+        match &self.verdicts[image] {
+            Verdict::Keep(
+                reason @ (KeepReason::NotDangling
+                | KeepReason::TooRecent
+                | KeepReason::LabelFilter
+                | KeepReason::Unreadable),
+                holders,
+            ) => Some((*reason, holders.clone())),
+            Verdict::Keep(_, _) | Verdict::Remove(_) => None,
+        }
+    }
+}
+
+/// Whether a snapshot is the top of a chain of committed ones, one for each layer.
+fn is_complete(graph: &Graph<'_>, id: &SnapshotId, manifest: Manifest<'_>) -> bool {
+    let mut depth = 0;
+    let mut at = graph.find_snapshot(id);
+    while let Some(node) = at {
+        let Node::Snapshot(index) = graph.node(node) else {
+            return false;
+        };
+        let (_, snapshot) = graph.snapshot(index);
+        // More than one for each layer is a cycle, or another image.
+        if snapshot.kind != SnapshotKind::Committed || depth == manifest.layers.len() {
+            return false;
+        }
+        depth += 1;
+        at = graph.parent(index);
+    }
+    depth == manifest.layers.len()
+}
+
+/// What an image's record keeps by itself.
+struct Held<'g, 'a> {
+    graph: &'g Graph<'a>,
+    nodes: BTreeSet<u32>,
+}
+
+impl<'g, 'a> Held<'g, 'a> {
+    /// The marker is left as it is, with nothing reached.
+    fn by(graph: &'g Graph<'a>, marker: &mut Marker<'g, 'a>, image: usize) -> Self {
+        let nodes = marker.reached_from(&[graph.image(image)], Hold::Deep);
+        Self {
+            graph,
+            nodes: nodes.into_iter().collect(),
+        }
+    }
+
+    fn has_blob(&self, digest: &Digest) -> bool {
+        let found = self.graph.find_blob(digest);
+        found.is_some_and(|id| self.nodes.contains(&id))
+    }
+
+    /// Whether all layers of a manifest are kept, compressed or unpacked.
+    fn has_copy(&self, manifest: Manifest<'_>) -> bool {
+        if !self.has_blob(manifest.digest) || !self.has_blob(manifest.config_digest) {
+            return false;
+        }
+        let mut layers = manifest.layers.iter();
+        layers.all(|layer| self.has_blob(&layer.digest)) || self.has_chain(manifest)
+    }
+
+    fn has_chain(&self, manifest: Manifest<'_>) -> bool {
+        let Some(chain) = &manifest.config.chain_id else {
+            return false;
+        };
+        let lists = self.graph.namespace.snapshots.keys();
+        let mut ids = lists.map(|name| SnapshotId::new(name.clone(), chain.to_string()));
+        ids.any(|id| {
+            let top = self.graph.find_snapshot(&id);
+            let is_kept = top.is_some_and(|top| self.nodes.contains(&top));
+            is_kept && is_complete(self.graph, &id, manifest)
+        })
+    }
+}
