@@ -3,6 +3,8 @@
 //! It does not trust the planner: it evaluates each rule again on the inventory, in the simplest
 //! possible way.
 
+mod copies;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
@@ -10,6 +12,8 @@ use reclaim_model::{
     NamespaceInventory, Plan, Reference, RemoveReason, ResolvedRequest, Selection, SnapshotId,
     Step,
 };
+
+use copies::loses_layers;
 
 /// A plan that must not be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +63,14 @@ pub enum InvalidPlan {
         /// The images that keep it.
         leading: Vec<String>,
     },
+    /// An image that stays would lose its layers, compressed and unpacked.
+    #[error("the plan would free both copies of a layer of image `{image}`, manifest `{manifest}`")]
+    LosesLayers {
+        /// The image.
+        image: String,
+        /// The manifest that lists the layers.
+        manifest: Digest,
+    },
     /// A snapshot under a container would go.
     #[error("the plan would free snapshot `{snapshot}`, which container `{container}` uses")]
     FreesUnderContainer {
@@ -91,9 +103,10 @@ pub fn check(
     let containers = || namespace.containers.iter().chain(registered);
     loses_image(plan, containers())?;
     loses_dependent(plan, inventory, namespace)?;
+    loses_layers(plan, inventory, namespace)?;
     frees_under_container(plan, namespace)?;
     // A request that names an image means it, even if a container was created by that name.
-    if let Selection::Named(_) | Selection::Project(_) = request.selection {
+    if let Selection::Named(_) | Selection::Project(_) | Selection::Parts(_) = request.selection {
         return Ok(());
     }
     removes_named(plan, &namespace.containers, registered)?;

@@ -3,9 +3,9 @@
 //! # Never both copies
 //!
 //! A layer exists twice: compressed, as a blob, and unpacked, as a snapshot. The rules propose cuts
-//! that free one of them. Then every image that has a blob which loses a reference is looked at as
-//! the collector would see it, from its record alone: what an image could be started from before, it
-//! can be started from after. What a lease or a hold keeps for a while does not count. If an image
+//! that free one of them. Then every record that keeps a blob which loses a reference is looked at as
+//! the collector would see it, with nothing else that holds: what it could be started from before, it
+//! can be started from after. What a lease or a hold keeps for a while does not count. If a record
 //! fails, the cuts of its blobs are dropped.
 //!
 //! # Only what frees something
@@ -23,7 +23,7 @@ use reclaim_model::{
 
 use crate::cuts::{is_plain, marked, without};
 use crate::facts::Facts;
-use crate::graph::{Graph, Node};
+use crate::graph::{Graph, Node, NodeId};
 use crate::history;
 use crate::holdings::Hold;
 use crate::last_copy::has_source;
@@ -366,8 +366,16 @@ impl<'a> Planner<'_, 'a> {
     /// them may be the one that an engine uses for the next container.
     fn snapshotters(&self) -> Option<BTreeSet<String>> {
         let namespace = self.facts.graph.namespace;
-        let mut gaps = namespace.gaps.iter();
-        if gaps.any(|gap| matches!(gap, Gap::Snapshotter { .. })) {
+        let is_silent = |gap: &Gap| {
+            matches!(
+                gap,
+                Gap::Snapshotter {
+                    is_configured: true,
+                    ..
+                }
+            )
+        };
+        if namespace.gaps.iter().any(is_silent) {
             return None;
         }
         let lists = namespace.snapshots.iter();
@@ -378,56 +386,60 @@ impl<'a> Planner<'_, 'a> {
         Some(used.map(|(name, _)| name.to_string()).collect())
     }
 
-    /// Drops the cuts of images that would lose the last copy of a layer.
+    /// Drops the cuts by which an image would lose the last copy of a layer.
     fn drop_unsafe(&mut self, inventory: &Inventory) {
         loop {
             let cuts: Vec<Cut> = self.cuts.iter().cloned().collect();
             let namespace = without(self.facts.graph.namespace, &cuts);
             let after = Graph::new(&namespace, inventory);
-            let failed = self.unsound(&after);
-            if failed.is_empty() {
+            let unsafe_blobs = self.unsafe_blobs(&after);
+            if unsafe_blobs.is_empty() {
                 return;
             }
-            let touched: BTreeSet<&Digest> = failed
-                .iter()
-                .flat_map(|image| self.facts.targets.of_image(*image).contents.identity.iter())
-                .copied()
-                .collect();
-            let before = self.cuts.len();
-            self.cuts.retain(|cut| !touched.contains(&cut.blob));
-            debug_assert!(self.cuts.len() < before, "each round drops cuts");
-            let failed: Vec<usize> = failed.into_iter().collect();
-            self.refuse(&failed, KeepReason::NotUnpacked, &BTreeSet::new());
+            for blob in &unsafe_blobs {
+                let images = self.images_with(blob);
+                self.refuse(&images, KeepReason::NotUnpacked, &BTreeSet::new());
+            }
+            self.cuts.retain(|cut| !unsafe_blobs.contains(&cut.blob));
         }
     }
 
-    /// Returns the images that could be started from what their records keep, and could not after the
-    /// cuts.
-    fn unsound(&self, after: &Graph<'_>) -> BTreeSet<usize> {
-        let cut: BTreeSet<&Digest> = self.cuts.iter().map(|cut| &cut.blob).collect();
-        let mut of_images: BTreeMap<usize, Vec<Manifest<'a>>> = BTreeMap::new();
-        for manifest in &self.manifests {
-            if cut.contains(manifest.digest) || cut.contains(manifest.config_digest) {
-                for image in self.images_with(manifest.digest) {
-                    of_images.entry(image).or_default().push(*manifest);
-                }
-            }
-        }
+    /// Returns the blobs that lose references in images that could be started from what their records
+    /// keep, and could not after the cuts.
+    fn unsafe_blobs(&self, after: &Graph<'_>) -> BTreeSet<Digest> {
         let before = &self.facts.graph;
-        let mut marker_before = Marker::new(before);
-        let mut marker_after = Marker::new(after);
-        let mut unsound = BTreeSet::new();
-        for (image, manifests) in of_images {
+        let (mut marker_before, mut marker_after) = (Marker::new(before), Marker::new(after));
+        let cut: BTreeSet<&Digest> = self.cuts.iter().map(|cut| &cut.blob).collect();
+        let mut manifests: BTreeMap<NodeId, &Manifest<'_>> = BTreeMap::new();
+        for manifest in &self.manifests {
+            let node = before.find_blob(manifest.digest);
+            manifests.extend(node.map(|node| (node, manifest)));
+        }
+        let cut: BTreeSet<NodeId> = cut.iter().filter_map(|it| before.find_blob(it)).collect();
+        let mut found = BTreeSet::new();
+        for image in 0..before.namespace.images.len() {
             let held_before = Held::by(before, &mut marker_before, image);
+            let cut: Vec<NodeId> = held_before.nodes.intersection(&cut).copied().collect();
+            if cut.is_empty() {
+                continue;
+            }
             let held_after = Held::by(after, &mut marker_after, image);
-            let mut lost = manifests.iter().filter(|manifest| {
+            let held = held_before.nodes.iter();
+            let mut manifests = held.filter_map(|node| manifests.get(node));
+            let is_unsafe = manifests.any(|manifest| {
                 held_before.has_copy(**manifest) && !held_after.has_copy(**manifest)
             });
-            if lost.next().is_some() {
-                unsound.insert(image);
+            if is_unsafe {
+                found.extend(cut);
             }
         }
-        unsound
+        let blobs = found
+            .into_iter()
+            .filter_map(|node| match before.node(node) {
+                Node::Blob(index) => Some(before.blob(index).digest.clone()),
+                Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => None,
+            });
+        blobs.collect()
     }
 
     /// Drops the cuts whose target stays.
@@ -511,6 +523,9 @@ fn is_complete(graph: &Graph<'_>, id: &SnapshotId, manifest: Manifest<'_>) -> bo
         }
         depth += 1;
         at = graph.parent(index);
+        if at.is_none() && snapshot.parent.is_some() {
+            return false;
+        }
     }
     depth == manifest.layers.len()
 }
@@ -518,7 +533,7 @@ fn is_complete(graph: &Graph<'_>, id: &SnapshotId, manifest: Manifest<'_>) -> bo
 /// What an image's record keeps by itself.
 struct Held<'g, 'a> {
     graph: &'g Graph<'a>,
-    nodes: BTreeSet<u32>,
+    nodes: BTreeSet<NodeId>,
 }
 
 impl<'g, 'a> Held<'g, 'a> {

@@ -47,6 +47,8 @@ mod selection;
 #[cfg(test)]
 mod sizes;
 #[cfg(test)]
+mod slim;
+#[cfg(test)]
 mod usage;
 #[cfg(test)]
 mod why;

@@ -35,8 +35,17 @@ pub(crate) fn freed(
 ) -> (BTreeSet<Digest>, BTreeSet<SnapshotId>) {
     let mut left = pruned.clone();
     left.images.retain(|image| !removed.contains(&&*image.name));
+    difference(inventory, pruned, &left)
+}
+
+/// What goes when the pruned namespace becomes `left`, which has the same objects except images.
+pub(crate) fn difference(
+    inventory: &Inventory,
+    pruned: &NamespaceInventory,
+    left: &NamespaceInventory,
+) -> (BTreeSet<Digest>, BTreeSet<SnapshotId>) {
     let before = kept(pruned, inventory.rules);
-    let after = kept(&left, inventory.rules);
+    let after = kept(left, inventory.rules);
     let mut blobs = BTreeSet::new();
     let mut snapshots = BTreeSet::new();
     for (thing, _) in objects(pruned) {
