@@ -66,10 +66,11 @@ impl CutLabels {
             *cuts = rest;
             let is_needed =
                 |key: &str, value: &str| needed.iter().any(|cut| cut.includes(key, value));
-            let labels: BTreeMap<String, String> = of_blob
-                .labels
-                .extract_if(.., |key, value| is_needed(key, value))
-                .collect();
+            let (labels, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                std::mem::take(&mut of_blob.labels)
+                    .into_iter()
+                    .partition(|(key, value)| is_needed(key, value));
+            of_blob.labels = rest;
             if !labels.is_empty() {
                 let blob = of_blob.blob.clone();
                 taken.push(BlobLabels { blob, labels });
@@ -270,7 +271,7 @@ fn why_restored(cut: &Cut) -> String {
         Part::BuildHistory => format!(
             "the unpacked layers of `{blob}` stay: something besides build history holds them now"
         ),
-        Part::Snapshots | Part::Layers => format!(
+        Part::Snapshots | Part::Layers | Part::Platforms => format!(
             "the {} of `{blob}` stay: their image came into use or changed",
             cut.part.key()
         ),

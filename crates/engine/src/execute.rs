@@ -75,18 +75,13 @@ impl Engine {
         restricted: Restricted,
     ) -> Result<Report, RunError> {
         let Restricted { preview, refused } = restricted;
-        let (mut inventory, mut plan) = (preview.inventory, preview.plan);
+        let (mut inventory, plan) = (preview.inventory, preview.plan);
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
         log_lifted(run.id, &self.caller(), &plan);
         let watcher = self.store.watch_events(&plan.namespace).ok();
         let restricted = self.restricted_images(&plan, &inventory).await;
         let labels = self.labels_of_cuts(&plan).await?;
-        let changes = Changes {
-            steps: &plan.steps,
-            labels: labels.labels(),
-            restricted: &restricted,
-        };
-        let holding = self.hold(run, changes);
+        let holding = self.hold(run, Changes::new(&plan, &labels, &restricted));
         let held = self.phase(info_span!("hold"), holding).await;
         if run.cancel.is_cancelled() {
             return Err(RunError::Cancelled);
@@ -94,13 +89,9 @@ impl Engine {
         // One may have come since the run began; after this check the removals begin.
         self.check_inhibitors_of(run).await?;
 
-        let mut report;
         let id = run.id.clone();
-        (plan, report) = blocking(move || {
-            let report = blank_report(id, Mode::Apply, &plan);
-            (plan, report)
-        })
-        .await;
+        let blank = move || (blank_report(id, Mode::Apply, &plan), plan);
+        let (mut report, mut plan) = blocking(blank).await;
         report.guard = Some(self.store.delete_guard());
         report.refused = refused;
         let mut execution = Execution {

@@ -174,11 +174,7 @@ impl Engine {
                 if rest.steps.is_empty() && labels.is_empty() {
                     break;
                 }
-                let changes = Changes {
-                    steps: &rest.steps,
-                    labels: labels.labels(),
-                    restricted: execution.restricted,
-                };
+                let changes = Changes::new(&rest, &labels, execution.restricted);
                 let run = execution.run.id;
                 match Hold::write(&self.store, &plan.namespace, run, changes).await {
                     Ok(journals) => {
@@ -237,11 +233,8 @@ impl Engine {
             let batch = batches.next();
             let is_small = batch.steps.len() <= MAX_SMALL;
             let (run, restricted) = (execution.run.id, execution.restricted);
-            let changes = Changes {
-                steps: &batch.steps,
-                labels: &[],
-                restricted,
-            };
+            let labels = CutLabels::default();
+            let changes = Changes::new(&batch, &labels, restricted);
             let blobs = journal::write(run, namespace, changes).await;
             let hold = BatchHold::new(run, &batch.steps, blobs, batches.tries, is_small);
             batches.tries += 1;

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
-    BlobLabels, GcLabels, ImageRecord, Namespace, RunId, Step, Target, gc_ref_kind,
+    BlobLabels, GcLabels, ImageRecord, Namespace, Plan, RunId, Step, Target, gc_ref_kind,
 };
 use reclaim_store::HeldBlob;
 use serde::{Deserialize, Serialize};
 
+use crate::cuts::CutLabels;
 use crate::kubernetes::RestrictedImages;
 use crate::off_thread::{blocking, for_each_yielding};
 
@@ -58,6 +59,21 @@ pub(crate) struct Changes<'a> {
     pub(crate) labels: &'a [BlobLabels],
     /// The images that only some pods may use.
     pub(crate) restricted: &'a RestrictedImages,
+}
+
+impl<'a> Changes<'a> {
+    /// Returns the changes of a plan, with the labels of its cuts.
+    pub(crate) fn new(
+        plan: &'a Plan,
+        labels: &'a CutLabels,
+        restricted: &'a RestrictedImages,
+    ) -> Self {
+        Self {
+            steps: &plan.steps,
+            labels: labels.labels(),
+            restricted,
+        }
+    }
 }
 
 /// The label of an image config for its unpacked layers.

@@ -37,9 +37,8 @@ fn why(record: &str, target: Option<&Digest>, report: &Report) -> NotRemoved {
         return NotRemoved::Cancelled;
     };
     match reason {
-        RefuseReason::TargetMoved => NotRemoved::Changed,
+        RefuseReason::TargetMoved | RefuseReason::PartsStay => NotRemoved::Changed,
         RefuseReason::AlreadyGone => NotRemoved::NoSuchImage(familiar_name(record)),
-        RefuseReason::PartsStay => NotRemoved::Changed,
         RefuseReason::Cancelled | RefuseReason::OutOfTime => NotRemoved::Cancelled,
         RefuseReason::MustStay { reason, holders } => {
             let cause = match (holders.first(), target) {

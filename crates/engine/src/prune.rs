@@ -164,7 +164,8 @@ impl Engine {
         let plan = &restricted.preview.plan;
         if !plan.steps.is_empty() || !plan.cuts.is_empty() {
             run.audited.begin().await;
-            return self.execute(run, presence, restricted).await;
+            // Boxed: it is by far the largest part of the future.
+            return Box::pin(self.execute(run, presence, restricted)).await;
         }
         host_guard::release(&self.store, namespace, presence).await?;
         let Restricted { preview, refused } = restricted;

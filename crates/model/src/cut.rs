@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, FilterArgs, FilterError, Freed, GcLabels, GcRef, PruneFilters, SnapshotId, TimeContext,
-    form,
+    Digest, FilterArgs, FilterError, Freed, GcLabels, GcRef, Platform, PruneFilters, SnapshotId,
+    TimeContext, form,
 };
 
 /// What becomes of unpacked layers that nothing but build history holds.
@@ -38,11 +38,18 @@ pub enum Part {
     /// The compressed layers of an image that is unpacked. Containers start without them; a push, an
     /// export or another snapshotter needs them, and a pull of the image does not fetch them.
     Layers,
+    /// Platforms that this machine does not run, of images for several.
+    Platforms,
 }
 
 impl Part {
     /// All of them, in order.
-    pub const ALL: [Self; 3] = [Self::BuildHistory, Self::Snapshots, Self::Layers];
+    pub const ALL: [Self; 4] = [
+        Self::BuildHistory,
+        Self::Snapshots,
+        Self::Layers,
+        Self::Platforms,
+    ];
 
     /// Returns the word for the part in JSON and on the command line.
     pub fn key(self) -> &'static str {
@@ -50,6 +57,7 @@ impl Part {
             Self::BuildHistory => "build_history",
             Self::Snapshots => "snapshots",
             Self::Layers => "layers",
+            Self::Platforms => "platforms",
         }
     }
 }
@@ -66,6 +74,9 @@ pub struct ImageParts<F = FilterArgs> {
     /// Which of the images; without `dangling` all.
     #[serde(default)]
     pub filters: F,
+    /// The platforms to free; empty is all that this machine does not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
     /// Whether images of Docker lose layers, too: its `docker save` leaves out what is missing, and
     /// its `docker push` may fail.
     #[serde(default)]
@@ -83,6 +94,7 @@ impl ImageParts {
             parts,
             names,
             filters,
+            platforms,
             docker_layers,
         } = self;
         let mut filters = PruneFilters::from_args(&filters, context)?;
@@ -91,6 +103,7 @@ impl ImageParts {
             parts,
             names,
             filters,
+            platforms,
             docker_layers,
         })
     }
@@ -102,7 +115,7 @@ impl ImageParts {
 pub struct Cut {
     /// What it frees.
     pub part: Part,
-    /// The blob that has the labels: a configuration or a manifest.
+    /// The blob that has the labels: a configuration, a manifest or an index.
     pub blob: Digest,
     /// What the labels refer to.
     #[serde(flatten)]
@@ -149,6 +162,14 @@ impl CutTarget {
 }
 
 impl Cut {
+    /// Returns the manifest of the platform that the cut frees, if it frees one.
+    pub fn platform(&self) -> Option<&Digest> {
+        match (self.part, &self.target) {
+            (Part::Platforms, CutTarget::Content { digest }) => Some(digest),
+            _ => None,
+        }
+    }
+
     /// Whether a label of the blob goes with the cut.
     pub fn includes(&self, key: &str, value: &str) -> bool {
         let references = GcLabels::parse([(key, value)]).refs;
@@ -175,7 +196,7 @@ pub struct Slimmed {
     pub name: String,
     /// What it points at.
     pub target: Digest,
-    /// The parts that it loses, and for each the configurations or manifests that lose labels, sorted.
+    /// The parts that it loses, and for each the blobs that lose labels, sorted.
     pub parts: BTreeMap<Part, Vec<Digest>>,
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::{Digest, EXPIRE, GcLabels, familiar_name, gc_ref_kind};
+use crate::{Digest, EXPIRE, GcLabels, Platform, familiar_name, gc_ref_kind};
 
 /// Label by which the CRI plugin marks the records that it manages.
 const MANAGED_KEY: &str = "io.cri-containerd.image";
@@ -317,17 +317,6 @@ impl Config {
     pub fn may_have(&self, key: &str, kept: &BTreeSet<String>) -> bool {
         self.labels_left_out > 0 && !self.labels.contains_key(key) && !kept.contains(key)
     }
-}
-
-/// The platform of an image, in Go's terms. Missing parts are empty.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Platform {
-    /// The operating system, such as `linux`.
-    pub os: String,
-    /// The processor, such as `arm64`.
-    pub architecture: String,
-    /// The variant of the processor, such as `v7`.
-    pub variant: String,
 }
 
 #[cfg(test)]

@@ -92,6 +92,7 @@ fn keep_word(reason: KeepReason) -> &'static str {
         | KeepReason::SharedPart
         | KeepReason::LayersMissing
         | KeepReason::NotUnpacked
+        | KeepReason::LastPlatform
         | KeepReason::DockerLayers
         | KeepReason::NothingToFree => "kept",
     }

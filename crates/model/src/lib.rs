@@ -29,6 +29,7 @@ mod named;
 mod names;
 mod pin;
 mod plan;
+mod platform;
 mod policy;
 mod printable;
 mod project;
@@ -65,7 +66,7 @@ pub use held_run::{HeldRun, HeldRuns};
 pub use holder::{Holder, HolderKind, HolderRole, shortened};
 pub use image::{
     Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, MAX_DOCUMENT_DEPTH,
-    Platform, Target, shown_name,
+    Target, shown_name,
 };
 pub use image_list::{ImageList, ListedImage};
 pub use inhibitor::{InhibitScope, Inhibitor};
@@ -86,6 +87,7 @@ pub use plan::{
     Amount, Estimate, Freed, FreedBlob, FreedSnapshot, KeepReason, Kept, NotCounted, Plan,
     Reclaimed, RemoveReason, Step,
 };
+pub use platform::Platform;
 pub use policy::{
     ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, LastUse, LastUses, Pattern, PatternError,
     PolicyName, PolicyNameError, PresentTarget, RULE_FILTER_KEYS, RecordTimes, RegistryAnswer,

@@ -200,6 +200,8 @@ keep_reasons! {
     LayersMissing "layers_missing" "its layers are missing; what is unpacked is the only copy";
     /// It is not unpacked, or not in every snapshotter, so its layers are the only copy.
     NotUnpacked "not_unpacked" "not unpacked; its layers are the only copy";
+    /// It is for several platforms, and none of those that stay is here.
+    LastPlatform "last_platform" "no other platform of it is here";
     /// Docker needs the layers of its images to save and push them.
     DockerLayers "docker_layers" "Docker needs the layers to save and push it";
     /// Nothing would be freed: it has no such parts, or other images share them.

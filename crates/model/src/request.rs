@@ -143,6 +143,7 @@ impl PruneRequest {
             parts: parts.into_iter().collect(),
             names: names.into_iter().map(Into::into).collect(),
             filters: FilterArgs::default(),
+            platforms: Vec::new(),
             docker_layers: false,
         };
         Self::new(namespace, parts)

@@ -71,6 +71,9 @@ pub enum InvalidPlan {
         /// The manifest that lists the layers.
         manifest: Digest,
     },
+    /// An image that stays would lose every platform from which it could be started.
+    #[error("the plan would free the last platform of image `{0}`")]
+    LosesPlatforms(String),
     /// A snapshot under a container would go.
     #[error("the plan would free snapshot `{snapshot}`, which container `{container}` uses")]
     FreesUnderContainer {

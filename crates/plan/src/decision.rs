@@ -160,7 +160,7 @@ fn decide_parts(
         slimmed,
         kept,
         named,
-    } = slim(inventory, &facts, &roles, parts);
+    } = slim(inventory, &facts, registered, &roles, parts);
     let kept = kept.into_iter().map(|(index, (reason, holders))| {
         let image = &namespace.images[index];
         Kept {
@@ -315,7 +315,7 @@ pub fn no_longer_cut(
     let still = if let Selection::Parts(parts) = &request.selection {
         let facts = Facts::new(inventory, seen, registered);
         let roles = Roles::new(seen, registered);
-        slim(inventory, &facts, &roles, parts).cuts
+        slim(inventory, &facts, registered, &roles, parts).cuts
     } else {
         history::cuts(inventory, &Graph::new(seen, inventory))
     };

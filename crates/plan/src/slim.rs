@@ -5,7 +5,7 @@
 //! A layer exists twice: compressed, as a blob, and unpacked, as a snapshot. The rules propose cuts
 //! that free one of them. Then every record that keeps a blob which loses a reference is looked at as
 //! the collector would see it, with nothing else that holds: what it could be started from before, it
-//! can be started from after. What a lease or a hold keeps for a while does not count. If a record
+//! can be started from after, except platforms that go whole, while another one stays. What a lease or a hold keeps for a while does not count. If a record
 //! fails, the cuts of its blobs are dropped.
 //!
 //! # Only what frees something
@@ -13,26 +13,28 @@
 //! A cut whose target stays, because another image or a lease refers to it, is dropped. It would make
 //! this image poorer, and nobody richer.
 
+mod manifests;
+mod platforms;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Child, Config, Cut, CutTarget, Digest, Document, DocumentKind, Gap, GcRef, Holder, HolderKind,
-    HolderRole, ImageParts, Inventory, KeepReason, Named, NamedRemoval, Part, PruneFilters,
-    RemoveReason, Slimmed, SnapshotId, SnapshotKind,
+    Container, Cut, CutTarget, Digest, Gap, GcRef, Holder, HolderKind, HolderRole, ImageParts,
+    Inventory, KeepReason, Named, NamedRemoval, Part, PruneFilters, RemoveReason, Slimmed,
+    SnapshotId, SnapshotKind,
 };
 
 use crate::cuts::{is_plain, marked, without};
 use crate::facts::Facts;
 use crate::graph::{Graph, Node, NodeId};
 use crate::history;
-use crate::holdings::Hold;
 use crate::last_copy::has_source;
-use crate::mark::Marker;
 use crate::named::{group, ids_of_targets, matching};
 use crate::protected;
 use crate::roles::Roles;
 use crate::select::{Verdict, select};
 use crate::targets::TargetsByDigest;
+use manifests::{Held, Manifest, is_complete, manifests};
 
 /// The result for every image.
 #[derive(Debug, Default)]
@@ -51,6 +53,7 @@ pub(crate) struct Slim {
 pub(crate) fn slim(
     inventory: &Inventory,
     facts: &Facts<'_>,
+    registered: &[Container],
     roles: &Roles<'_>,
     request: &ImageParts<PruneFilters>,
 ) -> Slim {
@@ -61,6 +64,7 @@ pub(crate) fn slim(
     });
     let mut planner = Planner {
         facts,
+        registered,
         roles,
         request,
         verdicts: select(facts, &request.filters),
@@ -75,6 +79,9 @@ pub(crate) fn slim(
     }
     if request.parts.contains(&Part::Layers) {
         planner.propose_layers();
+    }
+    if request.parts.contains(&Part::Platforms) {
+        planner.propose_platforms();
     }
     planner.drop_unsafe(inventory);
     if request.parts.contains(&Part::BuildHistory) {
@@ -107,46 +114,11 @@ fn selected(facts: &Facts<'_>, request: &ImageParts<PruneFilters>) -> (Vec<bool>
     (selected, named)
 }
 
-/// A manifest of an image that is here, with its configuration.
-#[derive(Debug, Clone, Copy)]
-struct Manifest<'a> {
-    digest: &'a Digest,
-    config_digest: &'a Digest,
-    config: &'a Config,
-    /// In order.
-    layers: &'a [Child],
-}
-
-/// Returns every manifest here whose children are a configuration that is here, and layers.
-fn manifests<'a>(facts: &Facts<'a>) -> Vec<Manifest<'a>> {
-    let blobs = facts.graph.blobs();
-    let here = facts
-        .documents
-        .iter()
-        .filter(|(digest, _)| blobs.contains(digest));
-    let manifests = here.filter_map(|(digest, document)| {
-        let Document::Manifest(children) = document else {
-            return None;
-        };
-        let (first, layers) = children.split_first()?;
-        let is_image = first.kind == DocumentKind::Config && layers.iter().all(|it| it.is_layer);
-        let Some(Document::Config(config)) = facts.documents.get(&first.digest) else {
-            return None;
-        };
-        (is_image && blobs.contains(&first.digest)).then_some(Manifest {
-            digest,
-            config_digest: &first.digest,
-            config,
-            layers,
-        })
-    });
-    manifests.collect()
-}
-
 type Refusal = (KeepReason, BTreeSet<Holder>);
 
 struct Planner<'p, 'a> {
     facts: &'p Facts<'a>,
+    registered: &'p [Container],
     roles: &'p Roles<'a>,
     request: &'p ImageParts<PruneFilters>,
     /// Those of a prune of all unused images with the same filters.
@@ -209,6 +181,18 @@ impl<'a> Planner<'_, 'a> {
 
     /// Returns why an image must keep its layers, even if it is unpacked.
     fn needs_layers(&self, image: usize) -> Option<Refusal> {
+        let needs_content = self.needs_content(image);
+        if needs_content.is_none()
+            && self.facts.graph.namespace.is_dockers
+            && !self.request.docker_layers
+        {
+            return Some((KeepReason::DockerLayers, BTreeSet::new()));
+        }
+        needs_content
+    }
+
+    /// Returns why an image must keep content that its containers do not need.
+    fn needs_content(&self, image: usize) -> Option<Refusal> {
         match &self.verdicts[image] {
             Verdict::Remove(RemoveReason::Torn) => {
                 return Some((KeepReason::Unreadable, BTreeSet::new()));
@@ -233,13 +217,7 @@ impl<'a> Planner<'_, 'a> {
             );
             holder.kind == HolderKind::Lease && !is_containers
         });
-        if !leases.is_empty() {
-            return Some((KeepReason::InUse, leases));
-        }
-        if self.facts.graph.namespace.is_dockers && !self.request.docker_layers {
-            return Some((KeepReason::DockerLayers, BTreeSet::new()));
-        }
-        None
+        (!leases.is_empty()).then_some((KeepReason::InUse, leases))
     }
 
     /// Proposes to cut what was unpacked of images that nothing uses.
@@ -272,7 +250,8 @@ impl<'a> Planner<'_, 'a> {
     fn propose_layers(&mut self) {
         let snapshotters = self.snapshotters();
         let packed: BTreeSet<Digest> = self.cuts.iter().map(|cut| cut.blob.clone()).collect();
-        for manifest in self.manifests.clone() {
+        let manifests = self.manifests.iter().filter(|it| it.is_image());
+        for manifest in manifests.copied().collect::<Vec<_>>() {
             let images = self.images_with(manifest.digest);
             if !images.iter().any(|image| self.selected[*image]) {
                 continue;
@@ -307,7 +286,7 @@ impl<'a> Planner<'_, 'a> {
 
     fn by_config(&self) -> BTreeMap<&'a Digest, Vec<Manifest<'a>>> {
         let mut by_config: BTreeMap<_, Vec<Manifest<'a>>> = BTreeMap::new();
-        for manifest in &self.manifests {
+        for manifest in self.manifests.iter().filter(|it| it.is_image()) {
             let of_config = by_config.entry(manifest.config_digest).or_default();
             of_config.push(*manifest);
         }
@@ -322,10 +301,12 @@ impl<'a> Planner<'_, 'a> {
             return Vec::new();
         };
         let labels = &graph.blob(config).gc;
-        let chain = manifest.config.chain_id.as_ref().map(ToString::to_string);
-        let ids = labels.refs.iter().filter_map(|reference| match reference {
-            GcRef::Snapshot(id) if Some(&*id.key) == chain.as_deref() => Some(id.clone()),
-            _ => None,
+        let chain = manifest.chain().map(ToString::to_string);
+        let ids = labels.refs.iter().filter_map(|reference| {
+            let GcRef::Snapshot(id) = reference else {
+                return None;
+            };
+            (Some(&*id.key) == chain.as_deref()).then(|| id.clone())
         });
         if is_plain(labels) {
             ids.filter(|id| graph.find_snapshot(id).is_some()).collect()
@@ -408,8 +389,8 @@ impl<'a> Planner<'_, 'a> {
     /// keep, and could not after the cuts.
     fn unsafe_blobs(&self, after: &Graph<'_>) -> BTreeSet<Digest> {
         let before = &self.facts.graph;
-        let (mut marker_before, mut marker_after) = (Marker::new(before), Marker::new(after));
         let cut: BTreeSet<&Digest> = self.cuts.iter().map(|cut| &cut.blob).collect();
+        let going: BTreeSet<&Digest> = self.cuts.iter().filter_map(Cut::platform).collect();
         let mut manifests: BTreeMap<NodeId, &Manifest<'_>> = BTreeMap::new();
         for manifest in &self.manifests {
             let node = before.find_blob(manifest.digest);
@@ -418,18 +399,21 @@ impl<'a> Planner<'_, 'a> {
         let cut: BTreeSet<NodeId> = cut.iter().filter_map(|it| before.find_blob(it)).collect();
         let mut found = BTreeSet::new();
         for image in 0..before.namespace.images.len() {
-            let held_before = Held::by(before, &mut marker_before, image);
+            let held_before = Held::by(before, image);
             let cut: Vec<NodeId> = held_before.nodes.intersection(&cut).copied().collect();
             if cut.is_empty() {
                 continue;
             }
-            let held_after = Held::by(after, &mut marker_after, image);
+            let held_after = Held::by(after, image);
             let held = held_before.nodes.iter();
-            let mut manifests = held.filter_map(|node| manifests.get(node));
-            let is_unsafe = manifests.any(|manifest| {
-                held_before.has_copy(**manifest) && !held_after.has_copy(**manifest)
-            });
-            if is_unsafe {
+            let mut manifests = held.filter_map(|node| manifests.get(node).copied());
+            // A platform that goes loses both copies; another one stays.
+            let stays =
+                |it: &&Manifest<'_>| held_before.has_copy(**it) && !going.contains(it.digest);
+            let before: Vec<&Manifest<'_>> = manifests.clone().filter(stays).collect();
+            let was_startable = manifests.any(|it| held_before.has_copy(*it));
+            let loses_any = before.iter().any(|it| !held_after.has_copy(**it));
+            if loses_any || was_startable && before.is_empty() {
                 found.extend(cut);
             }
         }
@@ -505,71 +489,5 @@ impl<'a> Planner<'_, 'a> {
             ) => Some((*reason, holders.clone())),
             Verdict::Keep(_, _) | Verdict::Remove(_) => None,
         }
-    }
-}
-
-/// Whether a snapshot is the top of a chain of committed ones, one for each layer.
-fn is_complete(graph: &Graph<'_>, id: &SnapshotId, manifest: Manifest<'_>) -> bool {
-    let mut depth = 0;
-    let mut at = graph.find_snapshot(id);
-    while let Some(node) = at {
-        let Node::Snapshot(index) = graph.node(node) else {
-            return false;
-        };
-        let (_, snapshot) = graph.snapshot(index);
-        // More than one for each layer is a cycle, or another image.
-        if snapshot.kind != SnapshotKind::Committed || depth == manifest.layers.len() {
-            return false;
-        }
-        depth += 1;
-        at = graph.parent(index);
-        if at.is_none() && snapshot.parent.is_some() {
-            return false;
-        }
-    }
-    depth == manifest.layers.len()
-}
-
-/// What an image's record keeps by itself.
-struct Held<'g, 'a> {
-    graph: &'g Graph<'a>,
-    nodes: BTreeSet<NodeId>,
-}
-
-impl<'g, 'a> Held<'g, 'a> {
-    /// The marker is left as it is, with nothing reached.
-    fn by(graph: &'g Graph<'a>, marker: &mut Marker<'g, 'a>, image: usize) -> Self {
-        let nodes = marker.reached_from(&[graph.image(image)], Hold::Deep);
-        Self {
-            graph,
-            nodes: nodes.into_iter().collect(),
-        }
-    }
-
-    fn has_blob(&self, digest: &Digest) -> bool {
-        let found = self.graph.find_blob(digest);
-        found.is_some_and(|id| self.nodes.contains(&id))
-    }
-
-    /// Whether all layers of a manifest are kept, compressed or unpacked.
-    fn has_copy(&self, manifest: Manifest<'_>) -> bool {
-        if !self.has_blob(manifest.digest) || !self.has_blob(manifest.config_digest) {
-            return false;
-        }
-        let mut layers = manifest.layers.iter();
-        layers.all(|layer| self.has_blob(&layer.digest)) || self.has_chain(manifest)
-    }
-
-    fn has_chain(&self, manifest: Manifest<'_>) -> bool {
-        let Some(chain) = &manifest.config.chain_id else {
-            return false;
-        };
-        let lists = self.graph.namespace.snapshots.keys();
-        let mut ids = lists.map(|name| SnapshotId::new(name.clone(), chain.to_string()));
-        ids.any(|id| {
-            let top = self.graph.find_snapshot(&id);
-            let is_kept = top.is_some_and(|top| self.nodes.contains(&top));
-            is_kept && is_complete(self.graph, &id, manifest)
-        })
     }
 }

@@ -147,28 +147,8 @@ impl DockerPlatform {
     }
 
     /// Returns operating system, architecture and variant by their usual names.
-    ///
-    /// Source: containerd platforms, `database.go`, `normalizeOS` and `normalizeArch`.
-    fn normalized(&self) -> (String, String, String) {
-        let os = match &*self.os.to_lowercase() {
-            "macos" => "darwin".to_owned(),
-            other => other.to_owned(),
-        };
-        let architecture = self.architecture.to_lowercase();
-        let variant = self.variant.to_lowercase();
-        let (architecture, variant) = match (&*architecture, &*variant) {
-            ("i386", _) => ("386", ""),
-            ("x86_64" | "x86-64" | "amd64", "v1") => ("amd64", ""),
-            ("x86_64" | "x86-64" | "amd64", other) => ("amd64", other),
-            ("aarch64" | "arm64", "8" | "v8" | "v8.0") => ("arm64", ""),
-            ("aarch64" | "arm64", other) => ("arm64", other),
-            ("armhf", _) | ("arm", "" | "7") => ("arm", "v7"),
-            ("armel", _) | ("arm", "6") => ("arm", "v6"),
-            ("arm", "5") => ("arm", "v5"),
-            ("arm", "8") => ("arm", "v8"),
-            (other, variant) => (other, variant),
-        };
-        (os, architecture.to_owned(), variant.to_owned())
+    fn normalized(&self) -> Platform {
+        Platform::from(self).normalized()
     }
 
     /// Whether a platform is this one, by the usual names of both.
@@ -183,35 +163,32 @@ impl DockerPlatform {
     ///
     /// Source: containerd platforms, `Only` and `platformVector`.
     pub(super) fn rank(&self, platform: &Self) -> Option<usize> {
-        let (os, architecture, variant) = self.normalized();
-        let (other_os, other_architecture, other_variant) = platform.normalized();
-        if os != other_os {
+        let Platform {
+            os,
+            architecture,
+            variant,
+        } = self.normalized();
+        let other = platform.normalized();
+        if os != other.os {
             return None;
         }
         let level = |variant: &str, default: usize| match variant {
             "" => Some(default),
             text => text.strip_prefix('v')?.parse().ok(),
         };
-        let other = &*other_architecture;
-        match &*architecture {
-            "amd64" if other == "386" => Some(usize::MAX),
-            "amd64" if other == "amd64" => {
-                level(&variant, 1)?.checked_sub(level(&other_variant, 1)?)
-            }
-            "arm" if other == "arm" => level(&variant, 7)?.checked_sub(level(&other_variant, 7)?),
+        match (&*architecture, &*other.architecture) {
+            ("amd64", "386") => Some(usize::MAX),
+            ("amd64", "amd64") => level(&variant, 1)?.checked_sub(level(&other.variant, 1)?),
+            ("arm", "arm") => level(&variant, 7)?.checked_sub(level(&other.variant, 7)?),
             // 64 bits first, then arm v8, v7 and so on.
-            "arm64" if other == "arm" => Some(1 + 8_usize.checked_sub(level(&other_variant, 7)?)?),
-            _ => (architecture == other_architecture && variant == other_variant).then_some(0),
+            ("arm64", "arm") => Some(1 + 8_usize.checked_sub(level(&other.variant, 7)?)?),
+            _ => (architecture == other.architecture && variant == other.variant).then_some(0),
         }
     }
 
     /// Returns the platform of this machine.
     pub(super) fn host() -> Self {
-        Self {
-            architecture: architecture().to_owned(),
-            os: "linux".to_owned(),
-            ..Self::default()
-        }
+        Self::from(&Platform::host())
     }
 }
 
@@ -226,6 +203,16 @@ fn go_kind(value: &Value) -> &'static str {
     }
 }
 
+impl From<&DockerPlatform> for Platform {
+    fn from(platform: &DockerPlatform) -> Self {
+        Self {
+            os: platform.os.clone(),
+            architecture: platform.architecture.clone(),
+            variant: platform.variant.clone(),
+        }
+    }
+}
+
 impl From<&Platform> for DockerPlatform {
     fn from(platform: &Platform) -> Self {
         Self {
@@ -234,17 +221,6 @@ impl From<&Platform> for DockerPlatform {
             variant: platform.variant.clone(),
             ..Self::default()
         }
-    }
-}
-
-/// Returns the architecture of this machine by Go's name.
-pub(super) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        other => other,
     }
 }
 

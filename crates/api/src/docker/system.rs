@@ -9,14 +9,13 @@ use std::thread;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode};
 use reclaim_engine::{Shared, blocking};
-use reclaim_model::ContainerState;
+use reclaim_model::{ContainerState, Platform};
 use rustix::system::{sysinfo, uname};
 use serde_json::{Value, json};
 
 use super::api::DockerApi;
 use super::error::ApiError;
 use super::inspect::snapshotter;
-use super::platform::architecture;
 use super::respond;
 use super::version::{NEWEST, OLDEST};
 
@@ -55,7 +54,7 @@ pub(super) fn version(api: &DockerApi) -> Response {
                 "Version": VERSION,
                 "Details": {
                     "ApiVersion": NEWEST,
-                    "Arch": architecture(),
+                    "Arch": Platform::host().architecture,
                     "BuildTime": "",
                     "Experimental": "false",
                     "GitCommit": "",
@@ -77,7 +76,7 @@ pub(super) fn version(api: &DockerApi) -> Response {
         "GitCommit": "",
         "GoVersion": "",
         "Os": "linux",
-        "Arch": architecture(),
+        "Arch": Platform::host().architecture,
         "KernelVersion": kernel,
         "BuildTime": "",
     });

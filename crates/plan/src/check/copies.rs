@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Blob, CutTarget, Digest, Document, GcRef, ImageRecord, Inventory, NamespaceInventory, Plan,
-    Snapshot, SnapshotId, SnapshotKind,
+    Blob, Cut, CutTarget, Digest, Document, GcRef, ImageRecord, Inventory, NamespaceInventory,
+    Plan, Snapshot, SnapshotId, SnapshotKind,
 };
 
 use super::InvalidPlan;
@@ -23,14 +23,16 @@ pub(super) fn loses_layers(
     for cut in &plan.cuts {
         cuts.entry(&cut.blob).or_default().push(&cut.target);
     }
-    let going: BTreeSet<&str> = plan.steps.iter().map(|it| it.image.name.as_str()).collect();
+    let removed: BTreeSet<&str> = plan.steps.iter().map(|it| it.image.name.as_str()).collect();
+    let going: BTreeSet<&Digest> = plan.cuts.iter().filter_map(Cut::platform).collect();
     let images = namespace.images.iter();
-    for image in images.filter(|image| !going.contains(image.name.as_str())) {
+    for image in images.filter(|image| !removed.contains(image.name.as_str())) {
         let before = Reach::of(image, namespace, &BTreeMap::new());
         if !before.blobs.iter().any(|blob| cuts.contains_key(blob)) {
             continue;
         }
         let after = Reach::of(image, namespace, &cuts);
+        let (mut was_startable, mut stays_startable) = (false, false);
         for manifest in &before.blobs {
             let document = inventory.documents.get(manifest);
             let Some(Document::Manifest(children)) = document else {
@@ -49,12 +51,21 @@ pub(super) fn loses_layers(
                     && (digests.all(|digest| reach.blobs.contains(digest))
                         || chain.is_some_and(|chain| reach.has_chain(chain, layers.len())))
             };
-            if copies(&before) && !copies(&after) {
+            was_startable |= copies(&before);
+            // A platform that goes loses both copies; another one stays.
+            if going.contains(manifest) || !copies(&before) {
+                continue;
+            }
+            stays_startable = true;
+            if !copies(&after) {
                 return Err(InvalidPlan::LosesLayers {
                     image: image.name.clone(),
-                    manifest: (*manifest).clone(),
+                    manifest: manifest.clone(),
                 });
             }
+        }
+        if was_startable && !stays_startable {
+            return Err(InvalidPlan::LosesPlatforms(image.name.clone()));
         }
     }
     Ok(())

@@ -151,6 +151,7 @@ fn column_of_verdict(verdict: &Verdict) -> Option<Column> {
         | KeepReason::SharedPart
         | KeepReason::LayersMissing
         | KeepReason::NotUnpacked
+        | KeepReason::LastPlatform
         | KeepReason::DockerLayers
         | KeepReason::NothingToFree => Column::Spared,
     })

@@ -2,8 +2,8 @@
 
 use jiff::SignedDuration;
 use reclaim_model::{
-    Cut, CutTarget, EXPIRE, Gap, ImageParts, KeepReason, NotRemoved, Part, PruneFilters,
-    ResolvedRequest, SnapshotId, SnapshotKind,
+    Cut, CutTarget, Document, EXPIRE, Gap, ImageParts, KeepReason, NotRemoved, Part, Platform,
+    PruneFilters, ResolvedRequest, SnapshotId, SnapshotKind,
 };
 use reclaim_plan::{InvalidPlan, check, no_longer_cut};
 
@@ -20,6 +20,7 @@ pub(crate) fn parts(parts: &[Part]) -> ImageParts<PruneFilters> {
         parts: parts.iter().copied().collect(),
         names: Vec::new(),
         filters: all(),
+        platforms: Vec::new(),
         docker_layers: false,
     }
 }
@@ -374,4 +375,89 @@ fn the_linter_finds_the_loss_of_both_copies() {
         manifest: digest("A"),
     };
     assert_eq!(found, Err(expected));
+}
+
+/// An index of the host's platform, a foreign one, and one of unknown platform, all unpacked.
+fn several() -> World {
+    let mut world = World::new();
+    for (name, platform) in [
+        ("H", Some(Platform::host())),
+        ("F", Some(foreign())),
+        ("U", None),
+    ] {
+        world.manifest(
+            name,
+            world::Part {
+                layers: &["base", &format!("{name}.layer")],
+                ..world::Part::default()
+            },
+        );
+        let config = world.documents.get_mut(&digest(&format!("{name}.config")));
+        let Some(Document::Config(config)) = config else {
+            panic!("a configuration");
+        };
+        config.platform = platform.map(Box::new);
+    }
+    world.index("I", &["H", "F", "U", "absent"]);
+    world.record(&library("a:1"), "I");
+    world.blob("I", &[SOURCE]);
+    world
+}
+
+fn foreign() -> Platform {
+    Platform {
+        os: "windows".to_owned(),
+        architecture: "riscv64".to_owned(),
+        variant: String::new(),
+    }
+}
+
+fn platforms(world: &World, named: &[Platform]) -> Outcome {
+    let parts = ImageParts {
+        platforms: named.to_vec(),
+        ..parts(&[Part::Platforms])
+    };
+    world.decide(&slim(parts))
+}
+
+#[test]
+fn platforms_that_the_host_does_not_run_go_whole() {
+    let outcome = platforms(&several(), &[]);
+    assert_eq!(outcome.blobs(), ["F", "F.config", "F.layer"]);
+    assert_eq!(outcome.snapshots(), ["base+F.layer"]);
+    let name = library("a:1");
+    assert_eq!(slimmed(&outcome), [(name.as_str(), vec![Part::Platforms])]);
+    let host = platforms(&several(), &[Platform::host()]);
+    assert_eq!(host.blobs(), ["H", "H.config", "H.layer"]);
+}
+
+#[test]
+fn a_platform_that_is_used_or_the_last_stays() {
+    let mut started = several();
+    started.active("web", &chain("base+F.layer"));
+    started.container("web", "").on("web");
+    assert_eq!(platforms(&started, &[]).plan.cuts, []);
+    let mut listed = several();
+    listed.container("web", "a:1").image_manifest = Some(digest("F"));
+    assert_eq!(platforms(&listed, &[]).plan.cuts, []);
+
+    let mut only = several();
+    only.here()
+        .blobs
+        .retain(|blob| ![digest("H"), digest("U")].contains(&blob.digest));
+    assert_stays(&platforms(&only, &[]), "a:1", KeepReason::LastPlatform);
+    let mut built = several();
+    for blob in &mut built.here().blobs {
+        blob.sources = reclaim_model::Sources::default();
+    }
+    assert_stays(&platforms(&built, &[]), "a:1", KeepReason::LastCopy);
+}
+
+/// A platform that another image has, too, stays, and so does its reference.
+#[test]
+fn a_platform_that_another_image_has_stays() {
+    let mut world = several();
+    world.record(&library("f:1"), "F");
+    let outcome = platforms(&world, &[]);
+    assert_stays(&outcome, "a:1", KeepReason::NothingToFree);
 }

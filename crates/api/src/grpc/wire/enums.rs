@@ -95,12 +95,17 @@ mirrored!(
         SharedPart,
         LayersMissing,
         NotUnpacked,
+        LastPlatform,
         DockerLayers,
         NothingToFree,
     ]
 );
 
-mirrored!(Part, proto::Part, [BuildHistory, Snapshots, Layers]);
+mirrored!(
+    Part,
+    proto::Part,
+    [BuildHistory, Snapshots, Layers, Platforms]
+);
 
 mirrored!(Mode, proto::Mode, [DryRun, Apply]);
 

@@ -282,13 +282,14 @@ impl From<&Hold> for proto::Hold {
 fn unpins_of(of_blob: &BlobLabels) -> Vec<proto::Unpin> {
     let labels = of_blob.labels.iter();
     let labels = GcLabels::parse(labels.map(|(key, value)| (key.as_str(), value.as_str())));
-    let snapshots = labels.refs.iter().filter_map(|reference| match reference {
-        GcRef::Snapshot(id) => Some(id),
-        _ => None,
-    });
-    let unpins = snapshots.map(|id| proto::Unpin {
-        config: of_blob.blob.to_string(),
-        snapshot: Some(id.into()),
+    let unpins = labels.refs.iter().filter_map(|reference| {
+        let GcRef::Snapshot(id) = reference else {
+            return None;
+        };
+        Some(proto::Unpin {
+            config: of_blob.blob.to_string(),
+            snapshot: Some(id.into()),
+        })
     });
     unpins.collect()
 }

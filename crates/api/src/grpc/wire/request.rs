@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
 use reclaim_model::{
-    BuildHistory, FilterArgs, GoDuration, ImageParts, NamedImages, Namespace, Part, Project,
-    ProjectImages, PruneRequest, Selection, Separator, Service,
+    BuildHistory, FilterArgs, GoDuration, ImageParts, NamedImages, Namespace, Part, Platform,
+    Project, ProjectImages, PruneRequest, Selection, Separator, Service,
 };
 
 use super::{WireError, parsed};
@@ -83,15 +83,22 @@ impl proto::ImageParts {
             proto::Part::BuildHistory => Ok(Part::BuildHistory),
             proto::Part::Snapshots => Ok(Part::Snapshots),
             proto::Part::Layers => Ok(Part::Layers),
+            proto::Part::Platforms => Ok(Part::Platforms),
         });
         let parts: BTreeSet<Part> = parts.collect::<Result<_, _>>()?;
         if parts.is_empty() {
             return Err(WireError::missing("parts"));
         }
+        let platforms = self.platforms.into_iter().map(|platform| Platform {
+            os: platform.os,
+            architecture: platform.architecture,
+            variant: platform.variant,
+        });
         Ok(ImageParts {
             parts,
             names: self.names,
             filters,
+            platforms: platforms.collect(),
             docker_layers: self.docker_layers,
         })
     }

@@ -1,0 +1,107 @@
+//! Platforms that go while the image stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reclaim_model::{Cut, CutTarget, Digest, Document, GcRef, KeepReason, Part, Platform};
+
+use super::Planner;
+use super::manifests::Manifest;
+use crate::cuts::is_plain;
+use crate::graph::Node;
+use crate::last_copy::has_source;
+
+impl<'a> Planner<'_, 'a> {
+    /// Proposes to cut platforms of images for several.
+    pub(super) fn propose_platforms(&mut self) {
+        let used = self.used_platforms();
+        let manifests: BTreeMap<&Digest, Manifest<'a>> = self
+            .manifests
+            .iter()
+            .filter(|manifest| manifest.is_image())
+            .map(|manifest| (manifest.digest, *manifest))
+            .collect();
+        for (digest, document) in self.facts.documents {
+            let Document::Index(children) = document else {
+                continue;
+            };
+            let images = self.images_with(digest);
+            if !images.iter().any(|image| self.selected[*image]) {
+                continue;
+            }
+            let platforms = children.iter().filter(|child| !child.is_attestation);
+            let here = platforms.filter_map(|child| manifests.get(&child.digest));
+            let (going, staying): (Vec<&Manifest<'_>>, Vec<&Manifest<'_>>) =
+                here.partition(|manifest| {
+                    let chain = manifest.chain();
+                    let is_used = used.contains(manifest.digest)
+                        || chain.is_some_and(|chain| used.contains(chain));
+                    !is_used && self.is_requested(manifest.platform())
+                });
+            let cuts = self.platform_labels(digest, &going);
+            if cuts.is_empty() || !self.allows(&images, Self::needs_content) {
+                continue;
+            }
+            if staying.is_empty() {
+                self.refuse(&images, KeepReason::LastPlatform, &BTreeSet::new());
+            } else if !images.iter().any(|image| has_source(self.facts, *image)) {
+                self.refuse(&images, KeepReason::LastCopy, &BTreeSet::new());
+            } else {
+                self.cuts.extend(cuts);
+            }
+        }
+    }
+
+    /// Whether the request is to free this platform. One that is unknown may be the host's.
+    fn is_requested(&self, platform: Option<&Platform>) -> bool {
+        let Some(platform) = platform else {
+            return false;
+        };
+        let named = &self.request.platforms;
+        if named.is_empty() {
+            return !Platform::host().may_run(platform);
+        }
+        let platform = platform.normalized();
+        named.iter().any(|named| named.normalized() == platform)
+    }
+
+    /// Returns the manifests and the chain IDs that containers use, whatever holds these.
+    fn used_platforms(&self) -> BTreeSet<Digest> {
+        let graph = &self.facts.graph;
+        let containers = graph.namespace.containers.iter().chain(self.registered);
+        let manifests = containers.filter_map(|it| it.image_manifest.clone());
+        let mut used: BTreeSet<Digest> = manifests.collect();
+        let mut seen = BTreeSet::new();
+        for index in (0..graph.n_snapshots()).filter(|it| graph.is_in_use_itself(*it)) {
+            let mut at = graph.parent(index);
+            while let Some(node) = at.filter(|node| seen.insert(*node))
+                && let Node::Snapshot(index) = graph.node(node)
+            {
+                used.extend(graph.snapshot(index).1.key.parse::<Digest>());
+                at = graph.parent(index);
+            }
+        }
+        used
+    }
+
+    /// Returns the cuts of the labels by which an index that is here keeps these manifests.
+    fn platform_labels(&self, index: &Digest, going: &[&Manifest<'_>]) -> Vec<Cut> {
+        let graph = &self.facts.graph;
+        let going: BTreeSet<&Digest> = going.iter().map(|manifest| manifest.digest).collect();
+        let blob = graph.blobs().find(index).map(|at| graph.blob(at));
+        let labels = blob.map(|blob| &blob.gc).filter(|labels| is_plain(labels));
+        let references = labels.into_iter().flat_map(|labels| &labels.refs);
+        let cuts = references.filter_map(|reference| {
+            let GcRef::Content(digest) = reference else {
+                return None;
+            };
+            going.contains(digest).then(|| Cut {
+                part: Part::Platforms,
+                blob: index.clone(),
+                target: CutTarget::Content {
+                    digest: digest.clone(),
+                },
+            })
+        });
+        cuts.collect()
+    }
+}
