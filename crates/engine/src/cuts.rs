@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use reclaim_model::{BlobLabels, Cut, Digest, Inventory, Namespace, Part, Plan, Report, chain};
+use reclaim_model::{
+    BlobLabels, Cut, Digest, Inventory, Namespace, NamespaceInventory, Part, Plan, Report, chain,
+};
 use reclaim_plan::no_longer_cut;
 use reclaim_store::{Class, LabelRemoval, StoreError};
 use tracing::{info, warn};
@@ -169,7 +171,8 @@ impl Engine {
         labels
     }
 
-    /// Restores the labels of cuts that would not be made now. Returns the cuts that remain.
+    /// Restores the labels of cuts that would not be made now. Returns the cuts that remain, without
+    /// those whose labels are there: the removal failed, or a pull has written them back.
     ///
     /// If containerd cannot be read, it restores all: unknown means in use.
     ///
@@ -186,8 +189,11 @@ impl Engine {
         if labels.is_empty() {
             return Ok(Vec::new());
         }
-        let needed = match self.needed_cuts(run, first, labels.cuts()).await {
-            Ok(needed) => needed,
+        let needed = match self.look_at_cuts(run, first, labels.cuts()).await {
+            Ok(CutsNow { undone, needed }) => {
+                labels.take(&undone);
+                needed
+            }
             Err(error) => {
                 let error = chain(&error);
                 warn!(%error, "the second look failed; restoring all labels");
@@ -222,13 +228,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns the cuts that a plan would not make now.
-    async fn needed_cuts(
+    /// Compares cuts with the labels that are there now, and with what a plan would cut now.
+    async fn look_at_cuts(
         &self,
         run: Run<'_>,
         first: &Inventory,
         cuts: Vec<Cut>,
-    ) -> Result<Vec<Cut>, RunError> {
+    ) -> Result<CutsNow, RunError> {
         let request = run.request;
         let namespace = &request.namespace;
         let evaluated = std::slice::from_ref(namespace);
@@ -259,9 +265,32 @@ impl Engine {
             }
         }
         let request = request.clone();
-        let evaluating = move || no_longer_cut(inventory, &registered, &request, &cuts);
+        let evaluating = move || {
+            let seen = inventory.namespaces.get(&request.namespace);
+            let is_undone = |cut: &Cut| seen.is_some_and(|seen| has_labels(seen, cut));
+            let (undone, made): (Vec<Cut>, Vec<Cut>) = cuts.into_iter().partition(is_undone);
+            let needed = no_longer_cut(inventory, &registered, &request, &made);
+            CutsNow { undone, needed }
+        };
         Ok(blocking(evaluating).await)
     }
+}
+
+/// What the second look finds of the cuts of a run.
+struct CutsNow {
+    /// Those whose labels are there.
+    undone: Vec<Cut>,
+    /// Those of the others that a plan would not make now.
+    needed: Vec<Cut>,
+}
+
+/// Whether a blob has labels of a cut.
+fn has_labels(seen: &NamespaceInventory, cut: &Cut) -> bool {
+    let found = seen.blobs.binary_search_by(|it| it.digest.cmp(&cut.blob));
+    found.is_ok_and(|at| {
+        let mut references = seen.blobs[at].gc.refs.iter();
+        references.any(|reference| cut.target.is_of(reference))
+    })
 }
 
 /// Returns why a cut is undone, as people read it.

@@ -265,9 +265,13 @@ impl Engine {
             relabeling.await.map(|()| Vec::new())
         };
         let restored = not_written.map_or(Ok(()), Err);
-        let cuts = relabeled.and_then(|cuts| restored.map(|()| cuts))?;
+        let (cuts, result) = match relabeled.and_then(|cuts| restored.map(|()| cuts)) {
+            Ok(cuts) => (cuts, Ok(())),
+            // The next run restores all labels.
+            Err(error) => (Vec::new(), Err(error)),
+        };
         record_cuts(plan, cuts, report);
-        Ok(())
+        result
     }
 
     /// Releases the guard. If that fails, the next run takes it over.

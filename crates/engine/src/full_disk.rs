@@ -23,6 +23,7 @@ use crate::error::RunError;
 use crate::hold::Hold;
 use crate::journal::{self, Changes};
 use crate::measure::{Measuring, enter_sizes, snapshots_of};
+use crate::outcomes::record_cuts;
 use crate::retry::retry;
 use crate::run::{Execution, with_steps};
 
@@ -330,7 +331,7 @@ fn no_hold(error: StoreError) -> RunError {
     }
 }
 
-/// Records why steps were not tried.
+/// Records why steps were not tried, and that no parts of images went.
 fn record_rest(
     execution: &mut Execution<'_>,
     batches: &Batches<'_>,
@@ -351,6 +352,7 @@ fn record_rest(
             }),
         }
     }
+    record_cuts(batches.plan, Vec::new(), execution.report);
 }
 
 fn warn_of_batches(report: &mut Report, batches: &Batches<'_>) {

@@ -6,6 +6,7 @@
 //! - [`release`]: release of the guard, with a collection.
 //! - [`run`]: reports of runs with which other clients interfere.
 //! - [`silence`]: missing answers, and runs that are cancelled while they wait.
+//! - [`slim`]: parts of images, and clients that need them meanwhile.
 //! - [`unpin`]: labels that this run or another client removes.
 //! - [`wait`]: callers that wait for another run to end.
 
@@ -20,6 +21,8 @@ mod release;
 mod run;
 #[cfg(test)]
 mod silence;
+#[cfg(test)]
+mod slim;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]

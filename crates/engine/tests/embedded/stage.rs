@@ -76,15 +76,26 @@ impl Stage {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        fault(method, moment, self.acting(then, run))
+    }
+
+    /// Returns the act that another client does something.
+    pub(crate) fn acting<F>(
+        &self,
+        then: Then,
+        run: impl Fn(NamespaceClient) -> F + Send + Sync + 'static,
+    ) -> Act
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let namespace = self.namespace.clone();
-        let hook = move || {
+        Act::Run(Hook::new(move || {
             let running = run(namespace.clone());
             async move {
                 running.await;
                 then
             }
-        };
-        fault(method, moment, Act::Run(Hook::new(hook)))
+        }))
     }
 
     pub(crate) async fn build(&self, name: &str) -> BuiltImage {
@@ -101,10 +112,13 @@ impl Stage {
 
 /// A fault of the first call of a method.
 pub(crate) fn fault(method: &str, moment: Moment, act: Act) -> Fault {
-    let call = Call {
-        method: method.to_owned(),
-        nth: 0,
-    };
+    nth_fault(method, 0, moment, act)
+}
+
+/// A fault of a later call of a method.
+pub(crate) fn nth_fault(method: &str, nth: usize, moment: Moment, act: Act) -> Fault {
+    let method = method.to_owned();
+    let call = Call { method, nth };
     Fault { call, moment, act }
 }
 
@@ -118,8 +132,17 @@ impl Embedded {
         request: &PruneRequest,
         confirmed: Option<&Plan>,
     ) -> Result<Report, RunError> {
+        self.prune_with(request, confirmed, &AT_ONCE).await
+    }
+
+    pub(crate) async fn prune_with(
+        &self,
+        request: &PruneRequest,
+        confirmed: Option<&Plan>,
+        options: &RunOptions,
+    ) -> Result<Report, RunError> {
         let controls = Controls {
-            options: &AT_ONCE,
+            options,
             progress: &no_progress,
             cancel: &CancellationToken::new(),
         };

@@ -82,6 +82,20 @@ impl BuiltImage {
         unpacked.expect("this image was built without `unpack`, or without layers")
     }
 
+    /// Labels the target with the repository of the image's name as the source, as a pull does.
+    ///
+    /// # Panics
+    ///
+    /// If the image has no name with a registry.
+    pub async fn pulled(self, namespace: &NamespaceClient) -> Result<Self, Status> {
+        let (registry, path) = self.name().split_once('/').expect("a registry");
+        let repository = path.split(['@', ':']).next().unwrap_or(path);
+        let label = format!("containerd.io/distribution.source.{registry}");
+        let target = &self.target.digest;
+        namespace.set_blob_label(target, &label, repository).await?;
+        Ok(self)
+    }
+
     /// Creates the record `name` with the same target, or points an existing one to it.
     pub async fn tag(&self, namespace: &NamespaceClient, name: &str) -> Result<Self, Status> {
         put_record(namespace, name, &self.target, &self.record_labels, None).await?;

@@ -1,0 +1,466 @@
+//! Parts of images are freed, and other clients need them, calls fail, or the disk is full.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use reclaim_engine::{Controls, Progress, RunError, RunOptions};
+use reclaim_model::{Digest, Part, PruneRequest, RefuseReason, Report};
+use reclaim_testkit::fault::{Act, Fault, Moment, Then};
+use reclaim_testkit::{
+    BuiltImage, Labels, Layer, LeaseResource, NamespaceClient, NewLease, image, labels,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+
+use crate::stage::{AT_ONCE, Stage, fault, namespace, nth_fault};
+
+const APP: &str = "docker.io/library/app:1";
+const OTHER: &str = "docker.io/library/other:1";
+const INFO: &str = "content.v1.Content/Info";
+const UPDATE: &str = "content.v1.Content/Update";
+const WRITE: &str = "content.v1.Content/Write";
+
+/// The parts of which an image must keep one.
+const BOTH: [Part; 2] = [Part::Snapshots, Part::Layers];
+
+/// Everything that a slim can change.
+#[derive(Debug, PartialEq, Eq)]
+struct Store {
+    labels: BTreeMap<Digest, Labels>,
+    snapshots: BTreeSet<String>,
+    leases: BTreeSet<String>,
+}
+
+impl Store {
+    async fn of(stage: &Stage) -> Self {
+        let blobs = stage.namespace.blob_infos().await.unwrap().into_iter();
+        let snapshots = stage.namespace.snapshots("native").await.unwrap();
+        Self {
+            labels: blobs.map(|(digest, blob)| (digest, blob.labels)).collect(),
+            snapshots: snapshots.into_keys().collect(),
+            leases: stage.leases().await,
+        }
+    }
+
+    /// Whether the part of an image is there, which shares its lowest layer.
+    fn has(&self, app: &BuiltImage, part: Part) -> bool {
+        let manifest = &app.manifests[0];
+        match part {
+            Part::Layers => self.labels.contains_key(&manifest.layers[1].digest),
+            Part::Snapshots | Part::BuildHistory => {
+                self.snapshots.contains(&manifest.chain_ids[1].to_string())
+            }
+        }
+    }
+
+    /// Whether the labels for a part of an image are there.
+    fn refers(&self, app: &BuiltImage, part: Part) -> bool {
+        let manifest = &app.manifests[0];
+        let (blob, target) = match part {
+            Part::Layers => (&manifest.manifest, &manifest.layers[1].digest),
+            Part::Snapshots | Part::BuildHistory => (&manifest.config, &manifest.chain_ids[1]),
+        };
+        let target = target.to_string();
+        self.labels[&blob.digest].values().any(|it| *it == target)
+    }
+}
+
+fn slimming(part: Part) -> PruneRequest {
+    PruneRequest::parts(namespace(), [part], [APP])
+}
+
+/// A store with an image that was pulled and unpacked, and another with the same base.
+async fn stage() -> (Stage, BuiltImage) {
+    let stage = Stage::quiet().await;
+    let app = pull(&stage.namespace, APP).await;
+    pull(&stage.namespace, OTHER).await;
+    (stage, app)
+}
+
+async fn pull(namespace: &NamespaceClient, name: &str) -> BuiltImage {
+    let built = image(name)
+        .layers([Layer::named("base", 2000), Layer::named(name, 500)])
+        .unpack("native");
+    let built = built.build(namespace).await.unwrap();
+    built.pulled(namespace).await.unwrap()
+}
+
+/// Slims the image while a fault strikes.
+async fn slimmed(stage: &Stage, part: Part, fault: Fault) -> Report {
+    let embedded = stage.engine([fault]).await;
+    let report = embedded.prune(&slimming(part)).await.unwrap();
+    assert_eq!(embedded.proxy.struck(), 1);
+    report
+}
+
+/// The report refuses the image, and nothing was freed.
+#[track_caller]
+fn assert_refused(report: &Report, before: &Store, after: &Store) {
+    assert!(
+        report.slimmed.is_empty() && report.cuts.is_empty(),
+        "{report:?}"
+    );
+    let refused = report.refused.iter();
+    let refused: Vec<_> = refused.map(|it| (&*it.name, &it.reason)).collect();
+    assert_eq!(refused, [(APP, &RefuseReason::PartsStay)], "{report:?}");
+    assert_eq!(report.reclaimed.0.total_bytes(), 0, "{report:?}");
+    let (snapshots, blobs) = (&before.snapshots, before.labels.keys());
+    assert!(after.snapshots.is_superset(snapshots), "{report:?}");
+    assert!(blobs.into_iter().all(|it| after.labels.contains_key(it)));
+    assert!(after.leases.is_subset(&before.leases), "{after:?}");
+}
+
+/// The report says that the part was freed, and it is gone.
+#[track_caller]
+fn assert_freed(report: &Report, app: &BuiltImage, part: Part, after: &Store) {
+    assert_eq!(report.slimmed.len(), 1, "{report:?}");
+    assert_eq!(report.slimmed[0].name, APP);
+    assert!(report.refused.is_empty(), "{report:?}");
+    assert_eq!(report.reclaimed.0, report.estimate.0, "{report:?}");
+    assert!(report.reclaimed.0.total_bytes() > 0, "{report:?}");
+    let other = BOTH.into_iter().find(|it| *it != part).unwrap();
+    assert!(
+        !after.has(app, part) && !after.refers(app, part),
+        "{part:?}"
+    );
+    assert!(
+        after.has(app, other) && after.refers(app, other),
+        "{part:?}"
+    );
+    assert!(after.leases.is_empty(), "{after:?}");
+}
+
+/// Only labels of the part go, in whatever form, and all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_labels_of_the_part_go_and_no_others() {
+    for part in BOTH {
+        let (stage, app) = stage().await;
+        let manifest = &app.manifests[0];
+        let (config, layers) = (&manifest.config.digest, &manifest.layers);
+        let forms = [
+            (&manifest.manifest.digest, "content.0", config),
+            (&manifest.manifest.digest, "content.1", &layers[0].digest),
+            (&manifest.manifest.digest, "content.2", &layers[1].digest),
+            (&manifest.manifest.digest, "content/odd", &layers[1].digest),
+            (config, "snapshot.native/again", &manifest.chain_ids[1]),
+        ];
+        for (blob, key, value) in forms {
+            let key = format!("containerd.io/gc.ref.{key}");
+            let value = value.to_string();
+            let labeled = stage.namespace.set_blob_label(blob, &key, &value);
+            labeled.await.unwrap();
+        }
+        let before = Store::of(&stage).await;
+        let embedded = stage.engine([]).await;
+        let report = embedded.prune(&slimming(part)).await.unwrap();
+        let after = Store::of(&stage).await;
+        assert_freed(&report, &app, part, &after);
+        let gone = match part {
+            // The other image keeps the shared layer, so its labels would free nothing.
+            Part::Layers => vec![layers[1].digest.to_string()],
+            Part::Snapshots | Part::BuildHistory => vec![manifest.chain_ids[1].to_string()],
+        };
+        for (digest, labels) in &after.labels {
+            let mut expected = before.labels[digest].clone();
+            if [&manifest.manifest.digest, config].contains(&digest) {
+                expected.retain(|_, value| !gone.contains(value));
+            }
+            assert_eq!(*labels, expected, "{digest}");
+        }
+    }
+}
+
+/// A label that another client changes just before it would be removed stays, with all others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_that_changed_is_not_removed() {
+    for (part, key) in [
+        (Part::Snapshots, "containerd.io/gc.ref.snapshot.native"),
+        (Part::Layers, "containerd.io/gc.ref.content.l.1"),
+    ] {
+        let (stage, app) = stage().await;
+        let before = Store::of(&stage).await;
+        let blob = match part {
+            Part::Layers => app.manifests[0].manifest.digest.clone(),
+            Part::Snapshots | Part::BuildHistory => app.manifests[0].config.digest.clone(),
+        };
+        let changing = move |namespace: NamespaceClient| {
+            let blob = blob.clone();
+            async move {
+                let changed = namespace.set_blob_label(&blob, key, "another");
+                changed.await.unwrap();
+            }
+        };
+        // The first call reads the labels for the journal.
+        let changing = stage.acting(Then::Continue, changing);
+        let changed = nth_fault(INFO, 1, Moment::Before, changing);
+        let report = slimmed(&stage, part, changed).await;
+        // Without a reference the collection may free it: that is the other client's doing.
+        assert!(
+            report.slimmed.is_empty() && report.cuts.is_empty(),
+            "{report:?}"
+        );
+        assert_eq!(report.refused[0].reason, RefuseReason::PartsStay);
+        let after = Store::of(&stage).await;
+        for (digest, labels) in &after.labels {
+            let mut expected = before.labels[digest].clone();
+            if labels.values().any(|value| value == "another") {
+                expected.insert(key.to_owned(), "another".to_owned());
+            }
+            assert_eq!(*labels, expected, "{digest}");
+        }
+    }
+}
+
+/// Whatever the answer to a removal is, the store shows whether it was made.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_report_says_which_removals_took_effect() {
+    for part in BOTH {
+        for (moment, act) in [
+            (Moment::Before, Act::Cut),
+            (Moment::After, Act::Cut),
+            (Moment::After, Act::Refuse(Code::Unavailable)),
+            (Moment::After, Act::Refuse(Code::PermissionDenied)),
+        ] {
+            let (stage, app) = stage().await;
+            let is_error = matches!(act, Act::Refuse(Code::PermissionDenied));
+            let report = slimmed(&stage, part, fault(UPDATE, moment, act)).await;
+            assert_freed(&report, &app, part, &Store::of(&stage).await);
+            assert_eq!(!report.warnings.is_empty(), is_error, "{report:?}");
+        }
+        let (stage, _) = stage().await;
+        let before = Store::of(&stage).await;
+        let refused = Act::Refuse(Code::PermissionDenied);
+        let report = slimmed(&stage, part, fault(UPDATE, Moment::Before, refused)).await;
+        let after = Store::of(&stage).await;
+        assert_refused(&report, &before, &after);
+        assert_eq!(after, before);
+        assert!(!report.warnings.is_empty(), "{report:?}");
+    }
+}
+
+/// Until the hold is over, an undo puts the labels back, and their targets have never gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_restores_the_labels() {
+    for part in BOTH {
+        let (stage, app) = stage().await;
+        let before = Store::of(&stage).await;
+        let embedded = stage.engine([]).await;
+        let options = RunOptions {
+            undo_window: Duration::from_secs(3600),
+            ..AT_ONCE
+        };
+        let slimming = slimming(part);
+        let report = embedded
+            .prune_with(&slimming, None, &options)
+            .await
+            .unwrap();
+        assert_eq!(report.slimmed.len(), 1, "{report:?}");
+        assert!(report.held_until.is_some(), "{report:?}");
+        assert_eq!(report.reclaimed.0.total_bytes(), 0, "{report:?}");
+        stage.namespace.collect().await.unwrap();
+        let held = Store::of(&stage).await;
+        assert!(held.has(&app, part) && !held.refers(&app, part), "{part:?}");
+        // What is held already cannot be freed again.
+        let again = embedded.prune(&slimming).await.unwrap();
+        assert!(
+            again.slimmed.is_empty() && again.cuts.is_empty(),
+            "{again:?}"
+        );
+
+        let namespace = namespace();
+        let undoing = embedded.engine.undo(&namespace, None, &[], false);
+        undoing.await.unwrap();
+        stage.namespace.collect().await.unwrap();
+        assert_eq!(Store::of(&stage).await, before);
+
+        let report = embedded
+            .prune_with(&slimming, None, &options)
+            .await
+            .unwrap();
+        assert!(report.held_until.is_some(), "{report:?}");
+        embedded.engine.release(&namespace, None).await.unwrap();
+        let released = Store::of(&stage).await;
+        assert!(!released.has(&app, part), "{part:?}");
+        assert!(released.leases.is_empty(), "{released:?}");
+    }
+}
+
+/// A run that is cancelled in its grace period puts the labels back and collects nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_cancelled_in_its_grace_period_restores_the_labels() {
+    for part in BOTH {
+        let (stage, _) = stage().await;
+        let before = Store::of(&stage).await;
+        let cancel = CancellationToken::new();
+        let cancelled = cancel.clone();
+        let cancelling = move |_| {
+            let cancelled = cancelled.clone();
+            async move { cancelled.cancel() }
+        };
+        let cut = stage.meanwhile(UPDATE, Moment::After, Then::Continue, cancelling);
+        let embedded = stage.engine([cut]).await;
+        let options = RunOptions {
+            grace: Duration::from_secs(600),
+            ..AT_ONCE
+        };
+        let controls = Controls {
+            options: &options,
+            progress: &|_: Progress| {},
+            cancel: &cancel,
+        };
+        let collections = stage.containerd.collections();
+        let report = embedded.engine.prune(&slimming(part), None, controls).await;
+        let report = report.unwrap();
+        assert_eq!(embedded.proxy.struck(), 1);
+        assert_refused(&report, &before, &Store::of(&stage).await);
+        assert_eq!(stage.containerd.collections(), collections);
+        stage.namespace.collect().await.unwrap();
+        assert_eq!(Store::of(&stage).await, before);
+    }
+}
+
+/// Without room for a journal nothing changes; with room at the second attempt the run succeeds.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_cut_without_a_hold() {
+    for part in BOTH {
+        let (stage, app) = stage().await;
+        let before = Store::of(&stage).await;
+        let no_room = |nth| {
+            let refused = Act::Refuse(Code::ResourceExhausted);
+            nth_fault(WRITE, nth, Moment::Before, refused)
+        };
+        let embedded = stage.engine((0..10).map(no_room)).await;
+        let error = embedded.prune(&slimming(part)).await.unwrap_err();
+        assert!(matches!(error, RunError::DiskFull(_)), "{error}");
+        assert_eq!(Store::of(&stage).await, before);
+
+        let report = slimmed(&stage, part, no_room(0)).await;
+        assert_freed(&report, &app, part, &Store::of(&stage).await);
+    }
+}
+
+/// What another client does when the labels are gone, and whose image it needs.
+#[derive(Debug, Clone, Copy)]
+enum Meanwhile {
+    /// A container starts.
+    Container,
+    /// A lease, as of a push, holds the image.
+    Lease,
+    /// Another pinned image has the same configuration.
+    SharedConfig,
+    /// A pull writes the labels back.
+    Pull,
+    /// A new image has the same layer.
+    NewImage,
+}
+
+impl Meanwhile {
+    async fn happen(self, namespace: &NamespaceClient, app: &BuiltImage) {
+        let manifest = &app.manifests[0];
+        let layers = [Layer::named("base", 2000), Layer::named(APP, 500)];
+        match self {
+            Self::Container => namespace.nerdctl_container("web", app).await.unwrap(),
+            Self::Lease => {
+                namespace.create_lease(NewLease::new("push")).await.unwrap();
+                let held = LeaseResource::content(&app.target.digest);
+                namespace.add_lease_resource("push", &held).await.unwrap();
+            }
+            Self::SharedConfig => {
+                let pinned = labels([("io.cri-containerd.pinned", "pinned")]);
+                let shared = image("docker.io/library/shared:1").docker_schema2();
+                let shared = shared.layers(layers).record_labels(pinned);
+                let built = shared.build(namespace).await.unwrap();
+                assert_eq!(built.manifests[0].config.digest, manifest.config.digest);
+            }
+            Self::Pull => {
+                pull(namespace, APP).await;
+            }
+            Self::NewImage => {
+                let new = image("docker.io/library/new:1").layers(layers);
+                let new = new.config_labels(labels([("is", "new")]));
+                new.build(namespace).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Whoever comes to need a part before it is collected keeps it, with its labels.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_needed_meanwhile_stays() {
+    for (part, meanwhile) in [
+        (Part::Snapshots, Meanwhile::Container),
+        (Part::Snapshots, Meanwhile::Lease),
+        (Part::Snapshots, Meanwhile::SharedConfig),
+        (Part::Snapshots, Meanwhile::Pull),
+        (Part::Layers, Meanwhile::Lease),
+        (Part::Layers, Meanwhile::SharedConfig),
+        (Part::Layers, Meanwhile::Pull),
+        (Part::Layers, Meanwhile::NewImage),
+    ] {
+        let (stage, app) = stage().await;
+        let before = Store::of(&stage).await;
+        let of_action = app.clone();
+        let acting = move |namespace: NamespaceClient| {
+            let app = of_action.clone();
+            async move { meanwhile.happen(&namespace, &app).await }
+        };
+        let raced = stage.meanwhile(UPDATE, Moment::After, Then::Continue, acting);
+        let report = slimmed(&stage, part, raced).await;
+        let mut after = Store::of(&stage).await;
+        after.leases.remove("push");
+        assert_refused(&report, &before, &after);
+        assert!(after.refers(&app, part), "{part:?} {meanwhile:?}");
+    }
+}
+
+/// A container of an unpacked image needs no compressed layers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_keeps_no_compressed_layers() {
+    let (stage, app) = stage().await;
+    let of_action = app.clone();
+    let starting = move |namespace: NamespaceClient| {
+        let app = of_action.clone();
+        async move { Meanwhile::Container.happen(&namespace, &app).await }
+    };
+    let raced = stage.meanwhile(UPDATE, Moment::After, Then::Continue, starting);
+    let report = slimmed(&stage, Part::Layers, raced).await;
+    assert_freed(&report, &app, Part::Layers, &Store::of(&stage).await);
+}
+
+/// If needed labels cannot be put back, the hold stays, and the next run of any kind restores them.
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_that_cannot_be_restored_stay_held() {
+    let (stage, app) = stage().await;
+    let mut before = Store::of(&stage).await;
+    let of_action = app.clone();
+    let starting = move |namespace: NamespaceClient| {
+        let app = of_action.clone();
+        async move { Meanwhile::Container.happen(&namespace, &app).await }
+    };
+    let raced = stage.meanwhile(UPDATE, Moment::After, Then::Continue, starting);
+    let refused = Act::Refuse(Code::PermissionDenied);
+    let failed = nth_fault(UPDATE, 1, Moment::Before, refused);
+    let embedded = stage.engine([raced, failed]).await;
+    let report = embedded.prune(&slimming(Part::Snapshots)).await.unwrap();
+    assert_eq!(embedded.proxy.struck(), 2);
+    assert!(report.unfinished.is_some(), "{report:?}");
+    assert!(
+        report.slimmed.is_empty() && report.cuts.is_empty(),
+        "{report:?}"
+    );
+    assert_eq!(report.refused[0].reason, RefuseReason::PartsStay);
+    stage.namespace.delete_container("web").await.unwrap();
+    let deleted = stage.namespace.remove_snapshot("native", "web");
+    deleted.await.unwrap();
+    stage.namespace.collect().await.unwrap();
+    let held = Store::of(&stage).await;
+    assert!(held.has(&app, Part::Snapshots));
+    assert!(!held.refers(&app, Part::Snapshots));
+
+    let dangling = PruneRequest::dangling(namespace());
+    let next = embedded.prune(&dangling).await.unwrap();
+    assert_eq!(next.unfinished, None);
+    stage.namespace.collect().await.unwrap();
+    before.leases.clear();
+    assert_eq!(Store::of(&stage).await, before);
+}
