@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
-use reclaim_testkit::{Containerd, RandomStore};
+use reclaim_testkit::{Containerd, RandomStore, Version};
 use serde_json::Value;
 
 use crate::case::{self, Observation};
 use crate::closure::{Kind, closure, is_expired};
-use crate::contents::NamespaceContents;
+use crate::contents::{NamespaceContents, StoreContents};
 use crate::prune::RandomPrune;
 use crate::users;
 
@@ -35,8 +35,15 @@ pub(crate) async fn check(
     let observed = case::run(containerd, store, prune).await?;
     let removed = names(&observed.report["removed"]);
     check_report(&observed, &removed)?;
-    let vanished = Vanished::of(&observed, &removed);
-    check_what_is_left(&observed, &removed)?;
+    // Without a removal there is no collection.
+    let change = Change {
+        version: observed.version,
+        before: &observed.before,
+        after: &observed.after,
+        is_collected: !removed.is_empty(),
+    };
+    let vanished = Vanished::by(&change);
+    check_what_is_left(&change, &observed.prune.namespace, &removed)?;
     same(
         "blobs freed",
         &listed(&observed.planned["blobs"], |blob| text(&blob["digest"])),
@@ -109,26 +116,36 @@ fn check_report(observed: &Observation, removed: &BTreeSet<String>) -> Result<()
     )
 }
 
-/// What the run freed, without what was garbage before.
-struct Vanished {
-    blobs: BTreeMap<String, u64>,
-    snapshots: BTreeMap<String, u64>,
+/// A store before and after a run.
+#[derive(Clone, Copy)]
+pub(crate) struct Change<'a> {
+    pub(crate) version: Version,
+    pub(crate) before: &'a StoreContents,
+    pub(crate) after: &'a StoreContents,
+    /// Whether the run had something to collect.
+    pub(crate) is_collected: bool,
+}
+
+/// What a run freed, without what was garbage before.
+pub(crate) struct Vanished {
+    pub(crate) blobs: BTreeMap<String, u64>,
+    pub(crate) snapshots: BTreeMap<String, u64>,
     /// Number of blobs and snapshots that were garbage before, and were freed with the others.
-    pending: usize,
+    pub(crate) pending: usize,
 }
 
 impl Vanished {
-    fn of(observed: &Observation, removed: &BTreeSet<String>) -> Self {
+    pub(crate) fn by(change: &Change<'_>) -> Self {
         let mut vanished = Self {
             blobs: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             pending: 0,
         };
-        let left = observed.after.blobs();
-        let mut gone = observed.before.blobs();
+        let left = change.after.blobs();
+        let mut gone = change.before.blobs();
         gone.retain(|digest, _| !left.contains_key(digest));
-        for (name, before) in &observed.before.namespaces {
-            let kept = closure(before, observed.version, &BTreeSet::new());
+        for (name, before) in &change.before.namespaces {
+            let kept = closure(before, change.version, &BTreeSet::new());
             for digest in before.blobs.keys() {
                 if kept.contains(&(Kind::Content, digest.clone()))
                     && let Some((digest, size)) = gone.remove_entry(digest)
@@ -136,7 +153,7 @@ impl Vanished {
                     vanished.blobs.insert(digest, size);
                 }
             }
-            let after = &observed.after.namespaces[name];
+            let after = &change.after.namespaces[name];
             for (key, snapshot) in &before.snapshots {
                 if after.snapshots.contains_key(key) {
                     continue;
@@ -148,33 +165,36 @@ impl Vanished {
                 }
             }
         }
-        // Without a removal there is no collection.
-        if !removed.is_empty() {
+        if change.is_collected {
             vanished.pending += gone.len();
         }
         vanished
     }
 }
 
-/// What is left is what the in-memory collector keeps without the removed images, and the disk has
-/// what the namespaces have.
-fn check_what_is_left(observed: &Observation, removed: &BTreeSet<String>) -> Result<(), String> {
-    for (name, before) in &observed.before.namespaces {
-        let after = &observed.after.namespaces[name];
+/// What is left is what the in-memory collector keeps of the store before, without the images of a
+/// namespace that were removed, and the disk has what the namespaces have.
+pub(crate) fn check_what_is_left(
+    change: &Change<'_>,
+    namespace: &str,
+    removed: &BTreeSet<String>,
+) -> Result<(), String> {
+    let version = change.version;
+    for (name, before) in &change.before.namespaces {
+        let after = &change.after.namespaces[name];
         let nothing = BTreeSet::new();
-        let is_pruned = *name == observed.prune.namespace;
-        let without = if is_pruned { removed } else { &nothing };
-        if removed.is_empty() {
+        let without = if name == namespace { removed } else { &nothing };
+        if !change.is_collected {
             same("untouched namespace", before, after)?;
             continue;
         }
-        let kept = closure(before, observed.version, without);
+        let kept = closure(before, version, without);
         let stays = |kind, key: &String| kept.contains(&(kind, key.clone()));
         let blobs = before
             .blobs
-            .keys()
-            .filter(|digest| stays(Kind::Content, digest));
-        let left: Vec<_> = after.blobs.keys().collect();
+            .iter()
+            .filter(|(digest, _)| stays(Kind::Content, digest));
+        let left: Vec<_> = after.blobs.iter().collect();
         same("blobs left", &blobs.collect(), &left)?;
         let snapshots = before
             .snapshots
@@ -183,15 +203,14 @@ fn check_what_is_left(observed: &Observation, removed: &BTreeSet<String>) -> Res
         let left: Vec<_> = after.snapshots.keys().collect();
         same("snapshots left", &snapshots.collect(), &left)?;
         let images = before.images.keys().filter(|name| {
-            !without.contains(*name)
-                && (!observed.version.at_least(2, 0) || stays(Kind::Image, name))
+            !without.contains(*name) && (!version.at_least(2, 0) || stays(Kind::Image, name))
         });
         let left: Vec<_> = after.images.keys().collect();
         same("images left", &images.collect(), &left)?;
         check_holders(before, after)?;
     }
-    let on_disk: u64 = observed.after.blobs().values().sum();
-    same("bytes on disk", &on_disk, &observed.after.disk_bytes)
+    let on_disk: u64 = change.after.blobs().values().sum();
+    same("bytes on disk", &on_disk, &change.after.disk_bytes)
 }
 
 /// Containers, sandboxes and live leases are the same as before.
@@ -228,7 +247,11 @@ fn text(value: &Value) -> String {
 }
 
 /// Returns an error unless what the command or the in-memory collector predicts is what was found.
-fn same<T: PartialEq + Debug>(what: &str, predicted: &T, found: &T) -> Result<(), String> {
+pub(crate) fn same<T: PartialEq + Debug>(
+    what: &str,
+    predicted: &T,
+    found: &T,
+) -> Result<(), String> {
     if predicted == found {
         Ok(())
     } else {

@@ -22,9 +22,31 @@ pub(crate) fn closure(
     version: Version,
     without: &BTreeSet<String>,
 ) -> BTreeSet<Node> {
-    let rules =
-        CollectorRules::for_version(&version.to_string()).expect("the version has two numbers");
-    reclaim_fake::closure(&loaded(contents), rules, jiff::Timestamp::now(), without)
+    let now = jiff::Timestamp::now();
+    reclaim_fake::closure(&loaded(contents), rules(version), now, without)
+}
+
+fn rules(version: Version) -> CollectorRules {
+    CollectorRules::for_version(&version.to_string()).expect("the version has two numbers")
+}
+
+/// Returns what the record of an image keeps by itself.
+pub(crate) fn kept_by(
+    contents: &NamespaceContents,
+    version: Version,
+    image: &str,
+) -> BTreeSet<Node> {
+    let mut alone = loaded(contents);
+    alone.images.retain(|name, _| name == image);
+    alone.containers.clear();
+    alone.leases.clear();
+    alone.sandboxes.clear();
+    reclaim_fake::closure(
+        &alone,
+        rules(version),
+        jiff::Timestamp::now(),
+        &BTreeSet::new(),
+    )
 }
 
 /// Returns what holders other than images keep.

@@ -20,6 +20,9 @@
 //! about those of others, changes no result of others (`added`). Both properties are also checked
 //! on crossed stores, whose seeds have bit 40, 1099511627776.
 //!
+//! A third one is that of slims (`slim`): what the plan names is freed, no other label changes, and
+//! what an image could be started from before, it can be started from after.
+//!
 //! A store that fails is reduced to the parts that matter, and printed. Its seed is added to
 //! `regressions`, which run first. A change of the generator changes the store of a seed, so the
 //! fixed bug also gets a test next to its code.
@@ -30,7 +33,10 @@ mod case;
 mod check;
 mod closure;
 mod contents;
+mod copies;
 mod prune;
+mod sequences;
+mod slim;
 mod users;
 
 use self::campaign::Property;
@@ -43,4 +49,9 @@ fn a_prune_frees_exactly_what_its_dry_run_names() {
 #[test]
 fn an_added_image_changes_no_result_of_others() {
     campaign::run(Property::Added);
+}
+
+#[test]
+fn a_slim_frees_exactly_what_its_plan_names() {
+    campaign::run(Property::Slimmed);
 }

@@ -14,7 +14,7 @@ use crate::closure::{Kind, held, is_expired};
 use crate::contents::NamespaceContents;
 
 /// All blobs of a store that are JSON documents, by digest.
-type Documents = BTreeMap<String, Value>;
+pub(crate) type Documents = BTreeMap<String, Value>;
 
 /// The contents of an image, by its documents.
 #[derive(Debug, Default)]
@@ -151,13 +151,19 @@ impl Users<'_> {
 ///
 /// The namespace does not matter, because a digest means the same in each. A blob must be present:
 /// a collection before the prune may have freed it, and then it cannot explain a snapshot.
-fn documents(store: &RandomStore, present: &BTreeMap<String, u64>) -> Documents {
+pub(crate) fn documents(store: &RandomStore, present: &BTreeMap<String, u64>) -> Documents {
+    let mut documents = all_documents(store);
+    documents.retain(|digest, _| present.contains_key(digest));
+    documents
+}
+
+/// Parses the blobs of a store.
+pub(crate) fn all_documents(store: &RandomStore) -> Documents {
     let objects = store.objects.iter();
     let documents = objects.filter_map(|thing| match &thing.kind {
         ObjectKind::Blob { bytes, note: _ } => {
-            let digest = digest_of(bytes).to_string();
             let document = serde_json::from_slice(bytes).ok()?;
-            present.contains_key(&digest).then_some((digest, document))
+            Some((digest_of(bytes).to_string(), document))
         }
         ObjectKind::Snapshot { .. }
         | ObjectKind::Image { .. }
@@ -210,7 +216,7 @@ fn is_document(descriptor: &Value) -> bool {
 }
 
 /// Returns the chain ID of all layers.
-fn chain(diff_ids: &[Value]) -> Option<String> {
+pub(crate) fn chain(diff_ids: &[Value]) -> Option<String> {
     diff_ids
         .iter()
         .filter_map(Value::as_str)
