@@ -14,8 +14,8 @@ use std::time::Duration;
 use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
 use reclaim_model::{Namespace, Part, PruneRequest, Report, chain};
 use reclaim_testkit::{
-    BuiltImage, Containerd, Dice, ImageBuilder, Labels, Layer, Manifest, NamespaceClient,
-    NewContainer, Status, image, index, labels, number_from_env,
+    BuiltImage, Containerd, Dice, Labels, Layer, Manifest, NamespaceClient, NewContainer, Status,
+    image, index, labels, number_from_env,
 };
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
@@ -116,15 +116,36 @@ struct Host<'c> {
 }
 
 /// An image that can be pulled.
-enum Pullable {
-    Image(ImageBuilder),
-    /// An image of several platforms, one of which is not pulled.
-    Index(reclaim_testkit::IndexBuilder),
+#[derive(Debug, Clone)]
+struct Pullable {
+    name: String,
+    layers: Vec<Layer>,
+    config: Labels,
+    form: Form,
+}
+
+/// The documents of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Oci,
+    Docker,
+    /// An index of several platforms, one of which is not pulled.
+    Index,
 }
 
 impl Pullable {
-    fn roll(dice: &mut Dice, number: usize) -> Self {
+    /// Returns an image. It may be another form of the one before, with the same configuration.
+    fn roll(dice: &mut Dice, number: usize, before: Option<&Self>) -> Self {
         let name = name(number);
+        let form = *dice.pick(&[Form::Oci, Form::Docker, Form::Index]);
+        if let Some(before) = before.filter(|it| it.form != form && dice.percent(30)) {
+            let before = before.clone();
+            return Self {
+                name,
+                form,
+                ..before
+            };
+        }
         let mut layers: Vec<Layer> = (0..dice.between(1, 3))
             .map(|_| Layer::random(dice.below(4) as u64, 600))
             .collect();
@@ -132,26 +153,28 @@ impl Pullable {
         if dice.percent(50) {
             layers.push(Layer::named(&name, 500));
         }
-        let config = labels([("of", dice.below(3).to_string())]);
-        if dice.percent(25) {
-            let here = Manifest::new("linux/amd64").layers(layers);
-            let here = here.config_labels(config).unpack(SNAPSHOTTER);
-            let there = Manifest::new("linux/arm64").layers([Layer::named("arm64", 300)]);
-            return Self::Index(index(&name).manifest(here).manifest(there.absent()));
+        Self {
+            name,
+            layers,
+            config: labels([("of", dice.below(3).to_string())]),
+            form,
         }
-        let one = image(&name).layers(layers).config_labels(config);
-        let one = one.unpack(SNAPSHOTTER);
-        Self::Image(if dice.percent(30) {
-            one.docker_schema2()
-        } else {
-            one
-        })
     }
 
     async fn pull(&self, namespace: &NamespaceClient) -> Result<BuiltImage, Status> {
-        let built = match self {
-            Self::Image(builder) => builder.clone().build(namespace).await?,
-            Self::Index(builder) => builder.clone().build(namespace).await?,
+        let (layers, config) = (self.layers.clone(), self.config.clone());
+        let one = image(&self.name).layers(layers.clone());
+        let one = one.config_labels(config.clone()).unpack(SNAPSHOTTER);
+        let built = match self.form {
+            Form::Oci => one.build(namespace).await?,
+            Form::Docker => one.docker_schema2().build(namespace).await?,
+            Form::Index => {
+                let here = Manifest::new("linux/amd64").layers(layers);
+                let here = here.config_labels(config).unpack(SNAPSHOTTER);
+                let there = Manifest::new("linux/arm64").layers([Layer::named("arm64", 300)]);
+                let both = index(&self.name).manifest(here).manifest(there.absent());
+                both.build(namespace).await?
+            }
         };
         built.pulled(namespace).await
     }
@@ -364,8 +387,10 @@ fn default_namespace() -> Namespace {
 /// Empties the store, pulls the images of a seed, and runs its sequence.
 async fn check(containerd: &Containerd, seed: u64) -> Result<(), String> {
     let mut dice = Dice::new(seed ^ 0x5345_5155);
-    let images = (0..IMAGES).map(|number| Pullable::roll(&mut dice, number));
-    let images = images.collect();
+    let mut images: Vec<Pullable> = Vec::new();
+    for number in 0..IMAGES {
+        images.push(Pullable::roll(&mut dice, number, images.last()));
+    }
     let emptied = containerd.empty().await;
     emptied.map_err(|status| format!("set up: {status}"))?;
     let engine = Engine::connect(containerd.address()).await;

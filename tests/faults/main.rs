@@ -18,6 +18,7 @@
 //! - [`away`]: containerd is down for less and for more time than a run waits for it.
 //! - [`creators`]: a container is created between any two calls.
 //! - [`outages`]: one part is permanently broken; unrelated images have the same result.
+//! - [`slim`]: every call of a slim has a fault; no image loses both copies of a layer.
 //! - [`named`]: `image rm --force` on an image in use removes its name and nothing else.
 //!
 //! `RECLAIM_TEST_CONTAINERD=/path` chooses another containerd.
@@ -43,5 +44,6 @@ mod reported;
 mod restarted;
 mod run;
 mod silence;
+mod slim;
 mod state;
 mod state_disk;
