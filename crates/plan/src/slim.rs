@@ -75,7 +75,7 @@ pub(crate) fn slim(
         cuts: BTreeSet::new(),
     };
     if request.parts.contains(&Part::Snapshots) {
-        planner.propose_snapshots();
+        planner.propose_snapshots(inventory);
     }
     if request.parts.contains(&Part::Layers) {
         planner.propose_layers();
@@ -221,8 +221,9 @@ impl<'a> Planner<'_, 'a> {
     }
 
     /// Proposes to cut what was unpacked of images that nothing uses.
-    fn propose_snapshots(&mut self) {
+    fn propose_snapshots(&mut self, inventory: &Inventory) {
         let by_config = self.by_config();
+        let held = self.held_without_image(inventory, &by_config);
         for (digest, manifests) in by_config {
             let labels = self.snapshot_labels(manifests[0]);
             let images = self.images_with(digest);
@@ -230,6 +231,10 @@ impl<'a> Planner<'_, 'a> {
                 continue;
             }
             if !self.allows(&images, Self::needs_snapshots) {
+                continue;
+            }
+            if held.contains(digest) {
+                self.refuse(&images, KeepReason::SharedPart, &BTreeSet::new());
                 continue;
             }
             let blobs = self.facts.graph.blobs();
@@ -291,6 +296,34 @@ impl<'a> Planner<'_, 'a> {
             of_config.push(*manifest);
         }
         by_config
+    }
+
+    /// Returns the configurations to which a held blob of no image refers: a manifest of an image that
+    /// was removed and can be restored, or that is being pulled. What was unpacked may be its only copy.
+    fn held_without_image(
+        &self,
+        inventory: &Inventory,
+        by_config: &BTreeMap<&'a Digest, Vec<Manifest<'a>>>,
+    ) -> BTreeSet<&'a Digest> {
+        let graph = &self.facts.graph;
+        let marker = marked(graph, inventory, &[]);
+        let is_held = |digest| {
+            let found = graph.find_blob(digest);
+            found.is_some_and(|id| marker.is_reached(id))
+        };
+        let mut held = BTreeSet::new();
+        for blob in &graph.namespace.blobs {
+            for reference in blob.gc.refs.iter() {
+                if let GcRef::Content(digest) = reference
+                    && let Some((config, _)) = by_config.get_key_value(digest)
+                    && self.images_with(&blob.digest).is_empty()
+                    && is_held(&blob.digest)
+                {
+                    held.insert(*config);
+                }
+            }
+        }
+        held
     }
 
     /// Returns the snapshots that the configuration's labels call its chain. None if other labels

@@ -7,7 +7,7 @@ use reclaim_engine::{Controls, Progress, RunError, RunOptions};
 use reclaim_model::{Digest, Part, PruneRequest, RefuseReason, Report};
 use reclaim_testkit::fault::{Act, Fault, Moment, Then};
 use reclaim_testkit::{
-    BuiltImage, Labels, Layer, LeaseResource, NamespaceClient, NewLease, image, labels,
+    BuiltImage, Deletion, Labels, Layer, LeaseResource, NamespaceClient, NewLease, image, labels,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -463,4 +463,42 @@ async fn labels_that_cannot_be_restored_stay_held() {
     stage.namespace.collect().await.unwrap();
     before.leases.clear();
     assert_eq!(Store::of(&stage).await, before);
+}
+
+/// A held image shares its configuration with another one, which loses its snapshots. Its own layers
+/// are gone, so without the snapshots an undo would restore an image that cannot be started.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_snapshots_of_a_held_image_stay() {
+    let stage = Stage::quiet().await;
+    let app = pull(&stage.namespace, APP).await;
+    let shared = "docker.io/library/shared:1";
+    let layers = [Layer::named("base", 2000), Layer::named(APP, 500)];
+    let same = image(shared).docker_schema2().layers(layers);
+    let same = same.unpack("native").build(&stage.namespace).await.unwrap();
+    let same = same.pulled(&stage.namespace).await.unwrap();
+    assert_eq!(
+        app.manifests[0].config.digest,
+        same.manifests[0].config.digest
+    );
+    let embedded = stage.engine([]).await;
+    let layers = PruneRequest::parts(namespace(), [Part::Layers], [""; 0]);
+    let report = embedded.prune(&layers).await.unwrap();
+    assert_eq!(report.slimmed.len(), 2, "{report:?}");
+    let held = RunOptions {
+        undo_window: Duration::from_secs(3600),
+        ..AT_ONCE
+    };
+    let removing = PruneRequest::images(namespace(), [shared]);
+    let report = embedded.prune_with(&removing, None, &held).await.unwrap();
+    assert_eq!(report.removed.len(), 1, "{report:?}");
+    pull(&stage.namespace, APP).await;
+    let report = embedded.prune(&slimming(Part::Snapshots)).await.unwrap();
+    assert!(report.slimmed.is_empty(), "{report:?}");
+    let namespace = namespace();
+    let undoing = embedded.engine.undo(&namespace, None, &[], false);
+    assert_eq!(undoing.await.unwrap().restored, [shared]);
+    let removing = stage.namespace.delete_image(APP, Deletion::Sync);
+    removing.await.unwrap();
+    let after = Store::of(&stage).await;
+    assert!(after.has(&same, Part::Snapshots), "{after:?}");
 }
