@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
-use reclaim_model::{Namespace, Part, PruneRequest, Report, chain};
+use reclaim_model::{FilterArgs, ImageParts, Namespace, Part, PruneRequest, Report, chain};
 use reclaim_testkit::{
     BuiltImage, Containerd, Dice, Labels, Layer, Manifest, NamespaceClient, NewContainer, Status,
     image, index, labels, number_from_env,
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::contents::StoreContents;
 use crate::copies::{Platform, startable};
+use crate::slim::platform;
 
 /// Default number of sequences.
 const SEQUENCES: u64 = 24;
@@ -68,10 +69,11 @@ impl Step {
         let is_held = dice.percent(50);
         match dice.below(20) {
             0..=6 => Self::Slim {
-                parts: match dice.below(5) {
+                parts: match dice.below(6) {
                     0 | 1 => vec![Part::Snapshots],
                     2 | 3 => vec![Part::Layers],
-                    _ => vec![Part::Snapshots, Part::Layers],
+                    4 => vec![Part::Platforms],
+                    _ => vec![Part::Snapshots, Part::Layers, Part::Platforms],
                 },
                 image: one_or_all,
                 is_held,
@@ -129,7 +131,7 @@ struct Pullable {
 enum Form {
     Oci,
     Docker,
-    /// An index of several platforms, one of which is not pulled.
+    /// An index of several platforms, one of which is not unpacked.
     Index,
 }
 
@@ -172,7 +174,7 @@ impl Pullable {
                 let here = Manifest::new("linux/amd64").layers(layers);
                 let here = here.config_labels(config).unpack(SNAPSHOTTER);
                 let there = Manifest::new("linux/arm64").layers([Layer::named("arm64", 300)]);
-                let both = index(&self.name).manifest(here).manifest(there.absent());
+                let both = index(&self.name).manifest(here).manifest(there);
                 both.build(namespace).await?
             }
         };
@@ -217,8 +219,14 @@ impl Sequence<'_> {
                 image,
                 is_held,
             } => {
-                let names = image.iter().map(|number| name(*number));
-                let request = PruneRequest::parts(here, parts.iter().copied(), names);
+                let parts = ImageParts {
+                    parts: parts.iter().copied().collect(),
+                    names: image.iter().map(|number| name(*number)).collect(),
+                    filters: FilterArgs::default(),
+                    platforms: vec![platform("arm64", "")],
+                    docker_layers: false,
+                };
+                let request = PruneRequest::new(here, parts);
                 let report = self.prune(&request, *is_held).await?;
                 let slimmed = report
                     .slimmed
@@ -300,7 +308,12 @@ impl Sequence<'_> {
         if !records.contains_key(built.name()) || !self.exists(top).await? {
             return Ok("not there".to_owned());
         }
-        for (blob, labels) in of_blobs {
+        let present = namespace.blobs().await?;
+        // It fetches no other platforms.
+        for (blob, labels) in of_blobs
+            .iter()
+            .filter(|(blob, _)| present.contains_key(blob))
+        {
             for (key, value) in labels {
                 namespace.set_blob_label(blob, key, value).await?;
             }

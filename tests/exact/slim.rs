@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use reclaim_engine::{Controls, Engine, RunOptions, no_progress};
-use reclaim_model::{Amount, Cut, CutTarget, FilterArgs, ImageParts, Part, PruneRequest, chain};
+use reclaim_model::{
+    Amount, Cut, CutTarget, FilterArgs, ImageParts, Part, Platform, PruneRequest, chain,
+};
 use reclaim_testkit::{
     Containerd, Dice, Labels, ObjectKind, RandomStore, SnapshotKind, StoreObject, digest_of,
 };
@@ -158,10 +160,12 @@ fn number(labels: &mut Labels, is_only_form: bool) {
 /// Returns the slim of a store, which is also that of a reduced one.
 fn request(whole: &RandomStore, namespace: &str) -> PruneRequest {
     let mut dice = Dice::new(whole.seed ^ 0x534c_494d);
-    let parts: &[Part] = match dice.below(5) {
-        0 => &[Part::Snapshots],
-        1..=3 => &[Part::Layers],
-        _ => &[Part::Snapshots, Part::Layers],
+    let parts: &[Part] = match dice.below(8) {
+        0 | 1 => &[Part::Snapshots],
+        2..=4 => &[Part::Layers],
+        5 => &[Part::Platforms],
+        6 => &[Part::Snapshots, Part::Layers],
+        _ => &[Part::Snapshots, Part::Layers, Part::Platforms],
     };
     let here = whole.objects.iter().filter(|it| it.namespace == namespace);
     let names: Vec<&String> = here
@@ -180,6 +184,8 @@ fn request(whole: &RandomStore, namespace: &str) -> PruneRequest {
         let n_names = dice.between(1, 3);
         named = (0..n_names).map(|_| (*dice.pick(&names)).clone()).collect();
     }
+    // Those of the generated images.
+    let platforms = [vec![platform("amd64", "")], vec![platform("arm64", "v8")]];
     let mut filters = FilterArgs::default();
     if dice.percent(10) {
         filters.add("label!", "keep");
@@ -188,10 +194,19 @@ fn request(whole: &RandomStore, namespace: &str) -> PruneRequest {
         parts: parts.iter().copied().collect(),
         names: named,
         filters,
+        platforms: dice.pick(&platforms).clone(),
         docker_layers: dice.percent(80),
     };
     let namespace = namespace.parse().expect("a generated namespace");
     PruneRequest::new(namespace, parts)
+}
+
+pub(crate) fn platform(architecture: &str, variant: &str) -> Platform {
+    Platform {
+        os: "linux".to_owned(),
+        architecture: architecture.to_owned(),
+        variant: variant.to_owned(),
+    }
 }
 
 /// Builds a store, slims it, and compares.
@@ -263,7 +278,15 @@ pub(crate) async fn check(
         }
 
         let platforms = platforms(&documents(store, &before.blobs()));
-        let were = startable(here, containerd.version(), &platforms);
+        let mut were = startable(here, containerd.version(), &platforms);
+        let freed: BTreeSet<String> = plan
+            .cuts
+            .iter()
+            .filter_map(Cut::platform)
+            .map(ToString::to_string)
+            .collect();
+        let slimmed: BTreeSet<&String> = plan.slimmed.iter().map(|it| &it.name).collect();
+        were.retain(|(name, manifest)| !freed.contains(manifest) || !slimmed.contains(name));
         let left = &after.namespaces[&prune.namespace];
         let are = startable(left, containerd.version(), &platforms);
         if let Some((name, manifest)) = were.difference(&are).next() {

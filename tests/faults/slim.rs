@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
-use reclaim_model::{Digest, Namespace, Part, PruneRequest, Report};
+use reclaim_model::{
+    Digest, FilterArgs, ImageParts, Namespace, Part, Platform, PruneRequest, Report,
+};
 use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Hook, Moment, Then};
 use reclaim_testkit::{
     BuiltImage, Containerd, Labels, Layer, Manifest, NamespaceClient, image, index, select_faults,
@@ -27,6 +29,11 @@ const USED: &str = "docker.io/library/used:1";
 const UNUSED: &str = "docker.io/library/unused:1";
 const TWO: &str = "docker.io/library/two:1";
 const PLATFORMS: &str = "docker.io/library/platforms:1";
+
+const PARTS: [Part; 3] = [Part::Snapshots, Part::Layers, Part::Platforms];
+
+/// The platform that goes.
+const THERE: &str = "arm64";
 
 const WINDOW: Duration = Duration::from_secs(3600);
 
@@ -87,14 +94,17 @@ impl Seen {
         leases.any(|id| id.starts_with("reclaim.hold."))
     }
 
-    /// Returns what is missing of an image.
+    /// Returns what is missing of an image, without the platform that goes.
     fn lacks(&self, image: &BuiltImage) -> Violations {
         let Self { state, labels } = self;
         let mut lacks = Violations::new();
         if !state.images.contains_key(image.name()) {
             lacks.push(format!("lacks image {}", image.name()));
         }
-        for manifest in image.manifests.iter().filter(|it| it.present) {
+        for manifest in &image.manifests {
+            if manifest.platform.ends_with(THERE) {
+                continue;
+            }
             let has_blob = |digest: &Digest| labels.contains_key(digest);
             let has_snapshot =
                 |chain: &Digest| state.snapshots.contains(&format!("native/{chain}"));
@@ -144,7 +154,7 @@ impl Slims {
         assert_eq!(slimmed.len(), images.len(), "{report:#?}");
         assert_eq!(report.reclaimed.0, report.estimate.0, "{report:#?}");
         let parts = report.cuts.iter().map(|cut| cut.part);
-        for part in [Part::Snapshots, Part::Layers] {
+        for part in PARTS {
             assert!(parts.clone().any(|it| it == part), "{report:#?}");
         }
         let end = Seen::of(&namespace).await;
@@ -336,10 +346,21 @@ impl Slims {
     }
 }
 
-/// Frees snapshots of unused images and compressed layers of others.
+/// Frees snapshots of unused images, compressed layers of others, and a platform.
 fn slimming() -> PruneRequest {
-    let parts = [Part::Snapshots, Part::Layers];
-    PruneRequest::parts(default_namespace(), parts, [""; 0])
+    let there = Platform {
+        os: "linux".to_owned(),
+        architecture: THERE.to_owned(),
+        variant: String::new(),
+    };
+    let parts = ImageParts {
+        parts: PARTS.into(),
+        names: Vec::new(),
+        filters: FilterArgs::default(),
+        platforms: vec![there],
+        docker_layers: false,
+    };
+    PruneRequest::new(default_namespace(), parts)
 }
 
 fn default_namespace() -> Namespace {
@@ -385,7 +406,7 @@ async fn fill(namespace: &NamespaceClient) -> Vec<BuiltImage> {
     let second = two.tag(namespace, "docker.io/library/two:2").await.unwrap();
     built.push(second);
     let here = Manifest::new("linux/amd64").layers([base(), Layer::named("amd64", 600)]);
-    let there = Manifest::new("linux/arm64").layers([Layer::named("arm64", 800)]);
+    let there = Manifest::new(&format!("linux/{THERE}")).layers([Layer::named("arm64", 800)]);
     let platforms = index(PLATFORMS)
         .manifest(here.unpack("native").attested())
         .manifest(there);

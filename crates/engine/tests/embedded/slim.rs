@@ -47,7 +47,7 @@ impl Store {
         let manifest = &app.manifests[0];
         match part {
             Part::Layers => self.labels.contains_key(&manifest.layers[1].digest),
-            Part::Snapshots | Part::BuildHistory => {
+            Part::Snapshots | Part::BuildHistory | Part::Platforms => {
                 self.snapshots.contains(&manifest.chain_ids[1].to_string())
             }
         }
@@ -58,7 +58,9 @@ impl Store {
         let manifest = &app.manifests[0];
         let (blob, target) = match part {
             Part::Layers => (&manifest.manifest, &manifest.layers[1].digest),
-            Part::Snapshots | Part::BuildHistory => (&manifest.config, &manifest.chain_ids[1]),
+            Part::Snapshots | Part::BuildHistory | Part::Platforms => {
+                (&manifest.config, &manifest.chain_ids[1])
+            }
         };
         let target = target.to_string();
         self.labels[&blob.digest].values().any(|it| *it == target)
@@ -158,7 +160,9 @@ async fn all_labels_of_the_part_go_and_no_others() {
         let gone = match part {
             // The other image keeps the shared layer, so its labels would free nothing.
             Part::Layers => vec![layers[1].digest.to_string()],
-            Part::Snapshots | Part::BuildHistory => vec![manifest.chain_ids[1].to_string()],
+            Part::Snapshots | Part::BuildHistory | Part::Platforms => {
+                vec![manifest.chain_ids[1].to_string()]
+            }
         };
         for (digest, labels) in &after.labels {
             let mut expected = before.labels[digest].clone();
@@ -181,7 +185,9 @@ async fn a_label_that_changed_is_not_removed() {
         let before = Store::of(&stage).await;
         let blob = match part {
             Part::Layers => app.manifests[0].manifest.digest.clone(),
-            Part::Snapshots | Part::BuildHistory => app.manifests[0].config.digest.clone(),
+            Part::Snapshots | Part::BuildHistory | Part::Platforms => {
+                app.manifests[0].config.digest.clone()
+            }
         };
         let changing = move |namespace: NamespaceClient| {
             let blob = blob.clone();

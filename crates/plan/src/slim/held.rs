@@ -1,0 +1,39 @@
+//! Images without a record that something holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reclaim_model::{Digest, GcRef, Inventory};
+
+use super::Planner;
+use super::manifests::Manifest;
+use crate::cuts::marked;
+
+impl<'a> Planner<'_, 'a> {
+    /// Returns the configurations to which a held blob of no image refers: a manifest of an image that
+    /// was removed and can be restored, or that is being pulled. What was unpacked may be its only copy.
+    pub(super) fn held_without_image(
+        &self,
+        inventory: &Inventory,
+        by_config: &BTreeMap<&'a Digest, Vec<Manifest<'a>>>,
+    ) -> BTreeSet<&'a Digest> {
+        let graph = &self.facts.graph;
+        let marker = marked(graph, inventory, &[]);
+        let is_held = |digest| {
+            let found = graph.find_blob(digest);
+            found.is_some_and(|id| marker.is_reached(id))
+        };
+        let mut held = BTreeSet::new();
+        for blob in &graph.namespace.blobs {
+            for reference in blob.gc.refs.iter() {
+                if let GcRef::Content(digest) = reference
+                    && let Some((config, _)) = by_config.get_key_value(digest)
+                    && self.images_with(&blob.digest).is_empty()
+                    && is_held(&blob.digest)
+                {
+                    held.insert(*config);
+                }
+            }
+        }
+        held
+    }
+}
