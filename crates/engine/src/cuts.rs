@@ -32,6 +32,8 @@ const CALLS_AT_ONCE: usize = 8;
 pub(crate) struct CutLabels {
     cuts: BTreeMap<Digest, Vec<Cut>>,
     labels: Vec<BlobLabels>,
+    /// The errors of removals that may have been made nevertheless.
+    failed: BTreeMap<Digest, String>,
 }
 
 impl CutLabels {
@@ -42,6 +44,11 @@ impl CutLabels {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_empty()
+    }
+
+    /// Returns the errors of removals, by the blob. What it returns once, it does not return again.
+    pub(crate) fn take_failed(&mut self) -> BTreeMap<Digest, String> {
+        std::mem::take(&mut self.failed)
     }
 
     fn cuts(&self) -> Vec<Cut> {
@@ -113,7 +120,12 @@ impl Engine {
         }
         let has_labels = |blob: &Digest| labels.binary_search_by(|it| it.blob.cmp(blob)).is_ok();
         cuts.retain(|blob, _| has_labels(blob));
-        Ok(CutLabels { cuts, labels })
+        let failed = BTreeMap::new();
+        Ok(CutLabels {
+            cuts,
+            labels,
+            failed,
+        })
     }
 
     async fn remove_labels<'l>(
@@ -157,16 +169,20 @@ impl Engine {
         let calls = stream::iter(calls).boxed();
         let removals: Vec<_> = calls.buffered(CALLS_AT_ONCE).collect().await;
         let mut cut = Vec::new();
+        let mut failed = BTreeMap::new();
         for (of_blob, removal) in removals {
             match removal {
                 Ok(LabelRemoval::Done) => cut.push(of_blob.blob.clone()),
                 Ok(LabelRemoval::Changed | LabelRemoval::Gone) => {}
                 Err(error) => {
-                    report.warnings.push(chain(&error));
+                    let error = chain(&error);
+                    report.warnings.push(error.clone());
+                    failed.insert(of_blob.blob.clone(), error);
                     cut.push(of_blob.blob.clone());
                 }
             }
         }
+        labels.failed = failed;
         labels.retain(|blob| cut.binary_search(blob).is_ok());
         labels
     }

@@ -32,7 +32,9 @@ use crate::journal::Changes;
 use crate::measure::{Measuring, enter_sizes, snapshots_of};
 use crate::named;
 use crate::off_thread::{blocking, lend};
-use crate::outcomes::{possibly_removed, record, record_cuts, record_second_look, removed_images};
+use crate::outcomes::{
+    CutOutcomes, possibly_removed, record, record_cuts, record_second_look, removed_images,
+};
 use crate::presence::Presence;
 use crate::preview::blank_report;
 use crate::protection::log_lifted;
@@ -257,21 +259,43 @@ impl Engine {
             record_second_look(report, plan, look)
         });
         let not_written = not_written.await;
+        let (mut outcomes, relabeled) = self.look_again_at_cuts(execution, cut, is_settled).await;
+        let result = relabeled.and(not_written.map_or(Ok(()), Err));
+        if result.is_err() {
+            // The next run restores all labels.
+            outcomes.made.clear();
+        }
+        record_cuts(plan, outcomes, execution.report);
+        result
+    }
+
+    /// Restores the labels that are needed now, or without `is_settled` all.
+    async fn look_again_at_cuts(
+        &self,
+        execution: &mut Execution<'_>,
+        mut cut: CutLabels,
+        is_settled: bool,
+    ) -> (CutOutcomes, Result<(), StoreError>) {
+        let run = execution.run;
+        let failed = cut.take_failed();
         let relabeled = if is_settled {
-            let relabeling = self.restore_used_labels(run, inventory, cut, report);
+            let relabeling =
+                self.restore_used_labels(run, execution.inventory, cut, execution.report);
             relabeling.await
         } else {
-            let relabeling = self.restore_labels(&plan.namespace, cut.labels());
+            let relabeling = self.restore_labels(&run.request.namespace, cut.labels());
             relabeling.await.map(|()| Vec::new())
         };
-        let restored = not_written.map_or(Ok(()), Err);
-        let (cuts, result) = match relabeled.and_then(|cuts| restored.map(|()| cuts)) {
-            Ok(cuts) => (cuts, Ok(())),
-            // The next run restores all labels.
+        let (made, result) = match relabeled {
+            Ok(made) => (made, Ok(())),
             Err(error) => (Vec::new(), Err(error)),
         };
-        record_cuts(plan, cuts, report);
-        result
+        let outcomes = CutOutcomes {
+            made,
+            failed,
+            stopped: run.stop(self.store.now()),
+        };
+        (outcomes, result)
     }
 
     /// Releases the guard. If that fails, the next run takes it over.

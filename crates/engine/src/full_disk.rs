@@ -23,7 +23,7 @@ use crate::error::RunError;
 use crate::hold::Hold;
 use crate::journal::{self, Changes};
 use crate::measure::{Measuring, enter_sizes, snapshots_of};
-use crate::outcomes::record_cuts;
+use crate::outcomes::{CutOutcomes, record_cuts};
 use crate::retry::retry;
 use crate::run::{Execution, with_steps};
 
@@ -352,7 +352,11 @@ fn record_rest(
             }),
         }
     }
-    record_cuts(batches.plan, Vec::new(), execution.report);
+    let outcomes = CutOutcomes {
+        stopped,
+        ..CutOutcomes::default()
+    };
+    record_cuts(batches.plan, outcomes, execution.report);
 }
 
 fn warn_of_batches(report: &mut Report, batches: &Batches<'_>) {

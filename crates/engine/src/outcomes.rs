@@ -1,9 +1,9 @@
 //! Enters the outcomes of a plan's steps into the report. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Cut, Failed, ImageRecord, Plan, RefuseReason, Refused, Report, Slimmed, Step, chain,
+    Cut, Digest, Failed, ImageRecord, Plan, RefuseReason, Refused, Report, Step, chain,
 };
 use reclaim_store::StoreError;
 use tracing::warn;
@@ -74,26 +74,49 @@ pub(crate) fn record_second_look(
     Some(error)
 }
 
-/// Enters the cuts that were made, which are sorted, into the report, and the images that lost parts.
-pub(crate) fn record_cuts(plan: &Plan, cuts: Vec<Cut>, report: &mut Report) {
-    let is_cut = |part, blob: &_| cuts.iter().any(|cut| cut.part == part && cut.blob == *blob);
+/// What became of the cuts of a plan.
+#[derive(Debug, Default)]
+pub(crate) struct CutOutcomes {
+    /// Those that were made, sorted.
+    pub(crate) made: Vec<Cut>,
+    /// The errors of removals, by the blob. Some may have been made nevertheless.
+    pub(crate) failed: BTreeMap<Digest, String>,
+    /// Why the run had to stop, if it had to: then those that are left out were not tried, or undone.
+    pub(crate) stopped: Option<RefuseReason>,
+}
+
+/// Enters the cuts of a plan into the report, and which images lost parts.
+pub(crate) fn record_cuts(plan: &Plan, outcomes: CutOutcomes, report: &mut Report) {
+    let CutOutcomes {
+        made,
+        failed,
+        stopped,
+    } = outcomes;
+    let is_cut = |part, blob: &_| made.iter().any(|cut| cut.part == part && cut.blob == *blob);
     for planned in &plan.slimmed {
+        let name = planned.name.clone();
+        let mut stays = planned.parts.iter().flat_map(|(part, blobs)| {
+            let blobs = blobs.iter().filter(|blob| !is_cut(*part, blob));
+            blobs.filter_map(|blob| failed.get(blob))
+        });
+        if let Some(error) = stays.next() {
+            let error = error.clone();
+            report.failed.push(Failed { name, error });
+            continue;
+        }
         let mut slimmed = planned.clone();
         slimmed.parts.retain(|part, blobs| {
             blobs.retain(|blob| is_cut(*part, blob));
             !blobs.is_empty()
         });
-        let Slimmed { name, parts, .. } = &slimmed;
-        if parts.is_empty() {
-            report.refused.push(Refused {
-                name: name.clone(),
-                reason: RefuseReason::PartsStay,
-            });
+        if slimmed.parts.is_empty() {
+            let reason = stopped.clone().unwrap_or(RefuseReason::PartsStay);
+            report.refused.push(Refused { name, reason });
         } else {
             report.slimmed.push(slimmed);
         }
     }
-    report.cuts = cuts;
+    report.cuts = made;
 }
 
 /// Enters a restored record as refused.
