@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use reclaim_model::{
     Container, Estimate, Filesystem, FilterError, FreeAmount, FreeTarget, GoalUnit, Inventory,
     Mode, Namespace, Plan, PruneRequest, Removed, Report, ResolvedRequest, ResolvedTarget, RunId,
-    Selection, Step, TimeContext,
+    Selection, Slimmed, Step, TimeContext,
 };
 use reclaim_plan::{TooLittle, check, decide, limit, limit_by_use, rows, shortfall};
 use reclaim_store::Filesystems;
@@ -380,6 +380,7 @@ pub(crate) fn exists(
 pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
     let mut warnings = plan.warnings.clone();
     warnings.extend(plan.steps.iter().filter_map(Step::warning));
+    warnings.extend(plan.slimmed.iter().filter_map(Slimmed::warning));
     Report {
         kept: plan.kept.clone(),
         estimate: Estimate(plan.freed.amount()),

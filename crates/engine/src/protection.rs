@@ -90,7 +90,7 @@ impl Protectors {
     }
 }
 
-/// Logs who removes protected images.
+/// Logs who removes protected images, or parts of them.
 pub(crate) fn log_lifted(run: &RunId, caller: &Caller, plan: &Plan) {
     let process = caller.peer.process.as_ref();
     let uid = process.map(|process| process.uid);
@@ -99,6 +99,12 @@ pub(crate) fn log_lifted(run: &RunId, caller: &Caller, plan: &Plan) {
         if let Some(rule) = &step.lifted {
             let (image, rule) = (&step.image.name, &rule.id);
             warn!(%run, uid, pid, image, rule, "removing a protected image");
+        }
+    }
+    for slimmed in &plan.slimmed {
+        if let Some(rule) = &slimmed.lifted {
+            let (image, rule) = (&slimmed.name, &rule.id);
+            warn!(%run, uid, pid, image, rule, "freeing parts of a protected image");
         }
     }
 }

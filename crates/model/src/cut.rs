@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, FilterArgs, FilterError, Freed, GcLabels, GcRef, Platform, PruneFilters, SnapshotId,
-    TimeContext, form,
+    Digest, FilterArgs, FilterError, Freed, GcLabels, GcRef, Holder, Platform, PruneFilters,
+    SnapshotId, TimeContext, form, lift_warning,
 };
 
 /// What becomes of unpacked layers that nothing but build history holds.
@@ -55,6 +55,16 @@ impl Part {
     pub fn key(self) -> &'static str {
         match self {
             Self::BuildHistory => "build_history",
+            Self::Snapshots => "snapshots",
+            Self::Layers => "layers",
+            Self::Platforms => "platforms",
+        }
+    }
+
+    /// Returns the part as people read it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::BuildHistory => "build history",
             Self::Snapshots => "snapshots",
             Self::Layers => "layers",
             Self::Platforms => "platforms",
@@ -198,6 +208,16 @@ pub struct Slimmed {
     pub target: Digest,
     /// The parts that it loses, and for each the blobs that lose labels, sorted.
     pub parts: BTreeMap<Part, Vec<Digest>>,
+    /// The rule that protects it, if the request lifts the protection. Not in JSON: a warning has it.
+    #[serde(skip)]
+    pub lifted: Option<Holder>,
+}
+
+impl Slimmed {
+    /// Returns the warning that the request lifts the protection of the image, if it does.
+    pub fn warning(&self) -> Option<String> {
+        Some(lift_warning(&self.name, self.lifted.as_ref()?))
+    }
 }
 
 /// What only build history holds, and would be freed if the request had it so.

@@ -465,6 +465,7 @@ impl<'a> Planner<'_, 'a> {
                     name: image.name.clone(),
                     target: image.target.digest.clone(),
                     parts,
+                    lifted: protected::lifted(self.facts, index),
                 };
                 slim.slimmed.insert(index, slimmed);
                 continue;

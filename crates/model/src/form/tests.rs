@@ -434,6 +434,7 @@ fn report() -> Report {
             name: "slim:1".to_owned(),
             target: digest('8'),
             parts: [(Part::Layers, vec![digest('8')])].into(),
+            lifted: None,
         }],
         cuts: vec![
             Cut {
