@@ -163,6 +163,7 @@ fn is_listed(rig: &Rig, crashed: bool) {
     }
     let expected = json!([{
         "run": RUN, "started": null, "held_until": null, "crashed": crashed, "images": [SHOP, API],
+        "labels": 0,
     }]);
     assert_eq!(runs, expected);
 }

@@ -160,6 +160,7 @@ impl Metrics {
             family.get_or_create(&label).inc_by(number as u64);
         };
         add(&families.removed, report.removed.len());
+        add(&families.slimmed, report.slimmed.len());
         add(&families.refused, report.refused.len());
         add(&families.failed, report.failed.len());
         for reason in KeepReason::ALL {
@@ -197,7 +198,7 @@ impl Metrics {
         if policy.is_empty() {
             let outcome = if report.is_partial() {
                 PolicyOutcome::Partial
-            } else if report.removed.is_empty() {
+            } else if report.removed.is_empty() && report.cuts.is_empty() {
                 PolicyOutcome::Nothing
             } else {
                 PolicyOutcome::Done

@@ -238,13 +238,16 @@ pub(crate) fn enter_report(record: &mut AuditRecord, done: &Result<Report, RunEr
     }
     record.reclaimed_bytes = report.reclaimed.0.total_bytes();
     record.held_until = report.held_until;
-    record.set_images(report.removed.iter().map(|image| AuditImage {
+    let removed = report.removed.iter().map(|image| AuditImage {
         name: image.name.clone(),
         digest: Some(image.target.clone()),
         change: ImageChange::Removed,
         reason: Some(image.reason),
         bytes: report.content_bytes.get(&image.target).copied(),
-    }));
+    });
+    let slimmed = report.slimmed.iter();
+    let slimmed = slimmed.map(|it| changed(&it.name, Some(&it.target), ImageChange::Slimmed));
+    record.set_images(removed.chain(slimmed));
 }
 
 /// Enters why a run failed.

@@ -57,6 +57,7 @@ impl From<&Hold> for HeldRun {
                 .iter()
                 .map(|image| image.name.clone())
                 .collect(),
+            labels: hold.labels.len(),
         }
     }
 }

@@ -35,6 +35,9 @@ pub struct Undone {
     /// long as the image named here, which was not restored.
     #[serde(default)]
     pub dependent: BTreeMap<String, String>,
+    /// How many blobs have their labels back, by which they keep parts of images.
+    #[serde(default)]
+    pub labels: usize,
 }
 
 impl Engine {
@@ -175,6 +178,7 @@ impl Engine {
         }
         if names.is_empty() {
             self.restore_labels(namespace, &hold.labels).await?;
+            undone.labels = hold.labels.len();
         }
         // In the order of the records, not that of the restore.
         undone.restored.sort_unstable();

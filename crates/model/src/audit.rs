@@ -82,7 +82,7 @@ pub struct AuditRecord {
     pub changed: usize,
     /// What it freed, in bytes.
     pub reclaimed_bytes: u64,
-    /// Until when the removed images can be restored.
+    /// Until when what it removed can be restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_until: Option<Timestamp>,
     /// The images that it changed.
@@ -116,6 +116,8 @@ pub struct AuditImage {
 pub enum ImageChange {
     /// Its record was removed.
     Removed,
+    /// It lost parts, and its record stays.
+    Slimmed,
     /// Its record was written back.
     Restored,
     /// It can no longer be restored.
@@ -269,6 +271,7 @@ impl ImageChange {
     pub fn word(self) -> &'static str {
         match self {
             Self::Removed => "removed",
+            Self::Slimmed => "slimmed",
             Self::Restored => "restored",
             Self::Released => "released",
             Self::Pinned => "pinned",

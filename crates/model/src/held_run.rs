@@ -27,6 +27,9 @@ pub struct HeldRun {
     pub held_until: Option<Timestamp>,
     /// Whether the run ended before its work was done.
     pub crashed: bool,
-    /// The names of the images.
+    /// The names of the images whose records an undo restores.
     pub images: Vec<String>,
+    /// On how many blobs an undo restores labels, by which they keep parts of images.
+    #[serde(default)]
+    pub labels: usize,
 }

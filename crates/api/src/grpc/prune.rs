@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::error::{invalid, status};
 use super::proto;
-use super::wire::{WireError, moment, namespace_or, options};
+use super::wire::{WireError, moment, namespace_or, options, size};
 use crate::caller::Sender;
 use crate::json::Undo;
 use crate::service::{Planned, RunEvent, Service, events};
@@ -283,6 +283,7 @@ impl proto::prune_service_server::PruneService for Prune {
             taken: undone.taken,
             refused: undone.refused,
             dependent: undone.dependent.into_iter().collect(),
+            labels: size(undone.labels),
         }))
     }
 

@@ -64,6 +64,6 @@ pub(super) fn moment(timestamp: Timestamp) -> TimestampMessage {
     TimestampMessage { seconds, nanos }
 }
 
-fn size(number: usize) -> u64 {
+pub(super) fn size(number: usize) -> u64 {
     number as u64
 }

@@ -216,6 +216,8 @@ families! {
         "Runs by policy (empty for runs of API clients), trigger and outcome";
     removed: Counters = Family::default(), "reclaim_images_removed", "reclaim_images_removed_total" ["policy"],
         "Image records removed";
+    slimmed: Counters = Family::default(), "reclaim_images_slimmed", "reclaim_images_slimmed_total" ["policy"],
+        "Image records that stayed and whose images lost snapshots, layers or platforms";
     refused: Counters = Family::default(), "reclaim_images_refused", "reclaim_images_refused_total" ["policy"],
         "Image records kept because they or their use changed after planning";
     failed: Counters = Family::default(), "reclaim_images_failed", "reclaim_images_failed_total" ["policy"],

@@ -371,6 +371,7 @@ fn whole_report() -> Report {
             name: text(),
             target: digest(),
             parts: [(Part::Layers, vec![digest()])].into(),
+            lifted: None,
         }],
         cuts: cuts(),
         rows: vec![Row::Untagged(text()), Row::Deleted(digest())],
@@ -403,6 +404,7 @@ pub(super) fn held_runs() -> Value {
             held_until: Some(Timestamp::UNIX_EPOCH),
             crashed: true,
             images: vec![text()],
+            labels: 1,
         }],
     })
 }

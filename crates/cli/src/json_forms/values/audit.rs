@@ -69,6 +69,7 @@ pub(in crate::json_forms) fn audit_records() -> Value {
     ];
     let images = [
         ImageChange::Removed,
+        ImageChange::Slimmed,
         ImageChange::Restored,
         ImageChange::Released,
         ImageChange::Pinned,
