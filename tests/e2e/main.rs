@@ -34,6 +34,7 @@ mod question;
 mod rig;
 mod same_layers;
 mod sandbox;
+mod slim;
 mod target;
 mod transcript;
 mod untrusted;

@@ -32,7 +32,7 @@ const DOCKER_ROUTES: &str = include_str!("../../crates/api/src/docker/route.rs")
 const AGENT: [(&str, &str); 1] = [("User-Agent", "Docker-Client/28.5.2")];
 
 /// The calls that change images. Each of them leaves a record.
-const CHANGES: [&str; 18] = [
+const CHANGES: [&str; 19] = [
     "rpc Prune",
     "rpc PruneProject",
     "rpc Apply",
@@ -51,6 +51,7 @@ const CHANGES: [&str; 18] = [
     "docker RemoveImage",
     "command image prune",
     "command image rm",
+    "command image slim",
 ];
 
 /// The calls that change registrations. Each of them leaves a record without images (`recorded.rs`).
@@ -217,6 +218,10 @@ impl Stage {
                     self.reclaim(&["image", "prune", "--all", "--force"])
                         .exits(0),
                 );
+            }
+            ("command", "image slim") => {
+                let slim = self.reclaim(&["image", "slim", "--all", "--force"]);
+                drop(slim.exits(0));
             }
             ("command", "image rm") => drop(self.reclaim(&["image", "rm", "app:1"]).exits(0)),
             ("docker", "PruneImages") => {

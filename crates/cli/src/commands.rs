@@ -11,6 +11,7 @@ pub(crate) mod prune;
 pub(crate) mod rm;
 pub(crate) mod serve;
 pub(crate) mod show;
+pub(crate) mod slim;
 pub(crate) mod undo;
 
 use std::borrow::Cow;

@@ -68,6 +68,7 @@ async fn run(cli: Cli) -> Exit {
     }
     let done = match command {
         Command::Image(ImageCommand::Prune(args)) => commands::prune::run(&globals, &args).await,
+        Command::Image(ImageCommand::Slim(args)) => commands::slim::run(&globals, &args).await,
         Command::Image(ImageCommand::Rm(args)) => commands::rm::run(&globals, &args).await,
         Command::Image(ImageCommand::Ls(args)) => commands::show::ls(&globals, &args).await,
         Command::Project(ProjectCommand::Prune(args)) => {

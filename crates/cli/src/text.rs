@@ -9,6 +9,7 @@ mod not_freed;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod report;
+mod slim;
 mod truncation;
 pub(crate) mod why;
 
@@ -54,7 +55,7 @@ fn amount(amount: Amount) -> String {
 
 /// Renders the prune runs that hold something.
 pub(crate) fn history(runs: &[HeldRun]) -> Text {
-    let mut table = Table::new(["RUN", "STARTED", "HELD UNTIL", "IMAGES"]);
+    let mut table = Table::new(["RUN", "STARTED", "HELD UNTIL", "IMAGES", "LABELS"]);
     let time = |time: Option<Timestamp>| time.map_or("unknown".to_owned(), |at| format!("{at:.0}"));
     for run in runs {
         table.add_row([
@@ -62,6 +63,7 @@ pub(crate) fn history(runs: &[HeldRun]) -> Text {
             time(run.started),
             time(run.held_until),
             run.images.len().to_string(),
+            run.labels.to_string(),
         ]);
     }
     Text::of(&table)
@@ -76,7 +78,7 @@ fn shown_name(name: &str, target: &Digest) -> String {
     familiar_name(name)
 }
 
-fn count(number: usize, noun: &str) -> String {
+pub(crate) fn count(number: usize, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),

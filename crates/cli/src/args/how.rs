@@ -16,11 +16,11 @@ pub(crate) struct HowArgs {
     #[arg(long)]
     wait: bool,
 
-    /// Remove protected images like others
+    /// Treat protected images like others
     ///
     /// These are the images of `[protect]` in the configuration, and the sandbox image of pods.
     /// Without this option they are kept, also with --force. The report and the log name each
-    /// protected image that is removed. A daemon accepts this option from root on its Unix socket
+    /// protected image that is removed or slimmed. A daemon accepts this option from root on its Unix socket
     /// only.
     #[arg(long)]
     pub(crate) lift_protection: bool,
@@ -44,9 +44,9 @@ impl HowArgs {
 /// Options of each run of a command or daemon.
 #[derive(Debug, Args)]
 pub(crate) struct PaceArgs {
-    /// Hold removed images for this long, such as 1h30m, so that they can be restored
+    /// Hold what is removed for this long, such as 1h30m, so that it can be restored
     ///
-    /// `reclaim undo` restores them. No space is freed until the window ends and containerd
+    /// `reclaim undo` restores it. No space is freed until the window ends and containerd
     /// collects, or until `reclaim release`. At most 720h.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub(crate) undo_window: Duration,
@@ -54,7 +54,7 @@ pub(crate) struct PaceArgs {
     /// Time to wait after the last removal before checking for new users
     ///
     /// A client that resolved the image's name just before the removal, and creates a container
-    /// from it within this time, gets the image back. At most 1m.
+    /// from it within this time, gets the image or its parts back. At most 1m.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = grace)]
     pub(crate) grace: Duration,
 

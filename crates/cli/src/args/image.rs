@@ -35,6 +35,22 @@ pub(crate) enum ImageCommand {
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
 
+    /// Free snapshots, layers or platforms of images that stay
+    ///
+    /// containerd has each layer of an image twice: compressed, as it was pulled, and unpacked, as a
+    /// snapshot. This frees one of the two, or platforms that the machine does not run. The images stay,
+    /// and so does everything that a container uses. --dry-run prints what each image would lose, and
+    /// why the others stay as they are.
+    ///
+    /// Without --snapshots, --layers, --platforms or --build-history it frees snapshots. No image loses
+    /// both its snapshots and its layers, even by several runs.
+    ///
+    /// Exit status: 0 done, nothing to do, or declined; 1 failed, or a name is not that of an image;
+    /// 2 wrong usage; 3 parts of some images could not be freed; 4 another prune is running, or
+    /// `reclaim inhibit` forbids it; 130 or 143 stopped by SIGINT or SIGTERM, with a report of what
+    /// was done.
+    Slim(SlimArgs),
+
     /// List images, their sizes, and what `image prune --all` would do with them
     ///
     /// Each image is one row, with its other names below the first; the CRI plugin keeps three per
@@ -125,6 +141,79 @@ pub(crate) struct RmArgs {
 
     /// Names, names with a digest, IDs, or prefixes of IDs
     #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each switch")]
+pub(crate) struct SlimArgs {
+    /// Free what was unpacked of images that nothing uses
+    ///
+    /// The engine unpacks it again for the next container. That needs no network, but room for the
+    /// unpacked layers.
+    #[arg(long)]
+    pub(crate) snapshots: bool,
+
+    /// Free the compressed layers of images that are unpacked, also of those in use
+    ///
+    /// Containers start without them. A push, an export or another snapshotter needs them, and a pull
+    /// does not fetch them as long as the image is unpacked.
+    #[arg(long)]
+    pub(crate) layers: bool,
+
+    /// Free platforms that this machine does not run, of images for several
+    ///
+    /// Pulling the image for that platform fetches it again. A platform that a container uses stays.
+    #[arg(long)]
+    pub(crate) platforms: bool,
+
+    /// Free unpacked layers that only build history holds; needs --all
+    ///
+    /// The same as --unpin-build-history of `reclaim image prune`.
+    #[arg(long, conflicts_with = "images")]
+    pub(crate) build_history: bool,
+
+    /// Also free layers of Docker's images
+    ///
+    /// `docker save` leaves out layers that are missing, without an error, and `docker push` may fail.
+    #[arg(long, requires = "layers")]
+    pub(crate) docker_layers: bool,
+
+    #[command(flatten)]
+    pub(crate) which: SlimmedArgs,
+
+    /// Select images by until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]
+    ///
+    /// As for `reclaim image prune`.
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    pub(crate) filters: Vec<String>,
+
+    /// Do not ask for confirmation
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    /// Show what would be freed and why the rest stays; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+}
+
+/// Which images to slim. The command needs one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct SlimmedArgs {
+    /// Slim all images of the namespace
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// Names, names with a digest, IDs, or prefixes of IDs
+    #[arg(value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
 }
 

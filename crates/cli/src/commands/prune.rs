@@ -1,34 +1,74 @@
-//! `reclaim image prune`.
+//! `reclaim image prune`, and what `reclaim image slim` shares with it: preview, question, run and
+//! report.
 
 use reclaim_model::{BuildHistory, FilterArgs, PruneRequest, Report};
 
+use crate::args::how::HowArgs;
 use crate::args::image::PruneArgs;
 use crate::args::{Format, Globals};
 use crate::backend::{Backend, Confirmed, Preview};
 use crate::exit::{CommandError, Exit};
 use crate::text::Truncation;
+use crate::text::report::Change;
 use crate::{commands, output, text};
+
+/// How a command previews, confirms and reports a run.
+pub(crate) struct Interaction<'a> {
+    pub(crate) change: Change,
+    /// What the run will do, as the question says it.
+    pub(crate) warning: &'a str,
+    pub(crate) dry_run: bool,
+    /// Whether the user is not asked.
+    pub(crate) force: bool,
+    pub(crate) format: Format,
+    pub(crate) how: &'a HowArgs,
+}
 
 pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, CommandError> {
     let request = request(globals, args)?;
-    commands::check_filters(&request)?;
+    let warning = if args.target_free.is_some() {
+        "remove the images above"
+    } else if args.all {
+        "remove all images without at least one container associated to them"
+    } else {
+        "remove all dangling images"
+    };
+    let interaction = Interaction {
+        change: Change::Removal,
+        warning,
+        dry_run: args.dry_run,
+        force: args.force,
+        format: args.format,
+        how: &args.how,
+    };
+    carry_out(globals, &request, &interaction).await
+}
+
+/// Runs a request once the user has confirmed its plan, and prints the report.
+pub(crate) async fn carry_out(
+    globals: &Globals,
+    request: &PruneRequest,
+    interaction: &Interaction<'_>,
+) -> Result<Exit, CommandError> {
+    commands::check_filters(request)?;
+    let trunc = globals.truncation();
     let backend = Backend::connect_protected(globals).await?;
-    if args.dry_run {
-        let report = backend.plan(&request).await?.report;
-        print(args.format, &report, globals.truncation())?;
+    if interaction.dry_run {
+        let report = backend.plan(request).await?.report;
+        print(interaction, &report, trunc)?;
         return Ok(exit(&report));
     }
-    let confirmed = if args.force {
+    let confirmed = if interaction.force {
         None
     } else {
-        match confirm(&backend, &request, args, globals.truncation()).await? {
+        match confirm(&backend, request, interaction, trunc).await? {
             Answer::Yes(confirmed) => Some(confirmed),
             Answer::No => return Ok(Exit::Done),
         }
     };
-    let pruned = commands::prune(&backend, &request, confirmed.as_ref(), &args.how);
+    let pruned = commands::prune(&backend, request, confirmed.as_ref(), interaction.how);
     let (report, stopped) = pruned.await?;
-    print(args.format, &report, globals.truncation())?;
+    print(interaction, &report, trunc)?;
     Ok(stopped.unwrap_or_else(|| exit(&report)))
 }
 
@@ -60,25 +100,21 @@ enum Answer {
     No,
 }
 
-/// Lists the images to be removed and asks for confirmation, if there are any.
+/// Lists what changes and asks for confirmation, if anything does.
 async fn confirm(
     backend: &Backend,
     request: &PruneRequest,
-    args: &PruneArgs,
+    interaction: &Interaction<'_>,
     trunc: Truncation,
 ) -> Result<Answer, CommandError> {
     let Preview { report, confirmed } = backend.plan(request).await?;
-    if !report.removed.is_empty() {
-        output::message_lines(&text::report::before_prompt(&report, trunc));
+    let Interaction {
+        change, warning, ..
+    } = interaction;
+    if change.is_any(&report) {
+        output::message_lines(&text::report::before_prompt(&report, *change, trunc));
         output::messages(&text::warnings(&report.warnings, trunc));
-        let removed = if args.target_free.is_some() {
-            "the images above"
-        } else if args.all {
-            "all images without at least one container associated to them"
-        } else {
-            "all dangling images"
-        };
-        output::message(format!("WARNING! This will remove {removed}."));
+        output::message(format!("WARNING! This will {warning}."));
         if !output::confirm("Are you sure you want to continue?")? {
             return Ok(Answer::No);
         }
@@ -86,18 +122,25 @@ async fn confirm(
     Ok(Answer::Yes(confirmed))
 }
 
-fn print(format: Format, report: &Report, trunc: Truncation) -> Result<(), CommandError> {
-    match format {
+fn print(
+    interaction: &Interaction<'_>,
+    report: &Report,
+    trunc: Truncation,
+) -> Result<(), CommandError> {
+    let change = interaction.change;
+    match interaction.format {
         Format::Json => output::json(commands::with_unfinished_warning(report))?,
-        Format::Table => output::data(&text::report::text(report, trunc))?,
+        Format::Table => output::data(&text::report::text(report, change, trunc))?,
     }
-    output::messages(&text::report::messages(report, trunc));
+    output::messages(&text::report::messages(report, change, trunc));
     Ok(())
 }
 
 fn exit(report: &Report) -> Exit {
     if report.is_partial() {
         Exit::Partial
+    } else if report.named.iter().any(|named| named.error.is_some()) {
+        Exit::Failed
     } else {
         Exit::Done
     }

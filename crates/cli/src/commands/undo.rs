@@ -66,6 +66,10 @@ pub(crate) async fn undo(globals: &Globals, args: &UndoArgs) -> Result<Exit, Com
     for name in &undone.restored {
         output::data_line(format_args!("restored: {name}"))?;
     }
+    if undone.labels > 0 {
+        let blobs = text::count(undone.labels, "blob");
+        output::data_line(format_args!("restored: labels of {blobs}"))?;
+    }
     for name in &undone.taken {
         output::message(format!(
             "not restored: {name}: the name now points to a different image"

@@ -8,6 +8,7 @@ use reclaim_maintenance::{
 };
 use reclaim_model::{Filesystem, HumanSize, Inhibitor, Mode, Report};
 
+use super::report::Change;
 use super::{Table, Text, Truncation, count, df, report, shown_name, total};
 
 /// Renders one run of a policy.
@@ -106,7 +107,7 @@ pub(crate) fn messages(run: &PolicyRun, trunc: Truncation) -> Vec<String> {
     let mut lines: Vec<String> = run
         .reports
         .iter()
-        .flat_map(|report| report::messages(report, trunc))
+        .flat_map(|report| report::messages(report, Change::Removal, trunc))
         .collect();
     lines.extend(super::warnings(&run.warnings, trunc));
     if let Some(error) = &run.error {
@@ -156,7 +157,7 @@ pub(crate) fn forecasts(forecasts: &[PolicyForecast], is_verbose: bool, trunc: T
         if is_verbose {
             for namespace in &forecast.namespaces {
                 text.blank();
-                text.append(&report::text(&namespace.now, trunc));
+                text.append(&report::text(&namespace.now, Change::Removal, trunc));
             }
         }
         for warning in &forecast.warnings {

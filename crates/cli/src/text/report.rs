@@ -1,14 +1,43 @@
-//! Reports of prunes.
+//! Reports of prunes and slims.
 
 use reclaim_model::{Amount, HumanSize, Kept, Mode, Report, Row};
 
-use super::{Table, Text, Truncation, amount, count, not_freed, shown_name, total, warnings};
+use super::{Table, Text, Truncation, amount, count, not_freed, shown_name, slim, total, warnings};
 
-/// Renders a report: in docker's form for a run, as tables of removed and kept images for a dry run.
-pub(crate) fn text(report: &Report, trunc: Truncation) -> Text {
-    match report.mode {
-        Mode::DryRun => dry_run(report, trunc),
-        Mode::Apply => pruned(report),
+/// What a command does with images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It removes their records.
+    Removal,
+    /// It frees parts of them, and the records stay.
+    Slim,
+}
+
+impl Change {
+    /// Whether the plan of a report changes anything.
+    pub(crate) fn is_any(self, report: &Report) -> bool {
+        match self {
+            Self::Removal => !report.removed.is_empty(),
+            Self::Slim => !report.cuts.is_empty(),
+        }
+    }
+
+    fn participle(self) -> &'static str {
+        match self {
+            Self::Removal => "removed",
+            Self::Slim => "slimmed",
+        }
+    }
+}
+
+/// Renders a report: for a run what it changed, for removals in docker's form; for a dry run as tables
+/// of the images that would change and of the others.
+pub(crate) fn text(report: &Report, change: Change, trunc: Truncation) -> Text {
+    match (report.mode, change) {
+        (Mode::DryRun, Change::Removal) => dry_run(report, trunc),
+        (Mode::Apply, Change::Removal) => pruned(report),
+        (Mode::DryRun, Change::Slim) => slim::dry_run(report, trunc),
+        (Mode::Apply, Change::Slim) => slim::slimmed(report, trunc),
     }
 }
 
@@ -39,15 +68,7 @@ fn dry_run(report: &Report, trunc: Truncation) -> Text {
     }
     if !report.kept.is_empty() {
         text.line("Would keep:");
-        let mut table = Table::new(["IMAGE", "TARGET", "REASON"]);
-        for kept in &report.kept {
-            table.add_row([
-                shown_name(&kept.name, &kept.target),
-                trunc.digest(&kept.target),
-                why_kept(kept, trunc),
-            ]);
-        }
-        text.table(&table);
+        text.table(&kept_table(&report.kept, trunc));
         text.blank();
     }
     let estimate = report.estimate.0;
@@ -101,32 +122,50 @@ pub(super) fn add_not_counted(text: &mut Text, report: &Report, trunc: Truncatio
     }
 }
 
-/// Renders the images that a prune removes, and what that frees, for the confirmation prompt.
-pub(crate) fn before_prompt(report: &Report, trunc: Truncation) -> Text {
-    let images = count(report.removed.len(), "image");
+/// Renders the images that a run changes, and what that frees, for the confirmation prompt.
+pub(crate) fn before_prompt(report: &Report, change: Change, trunc: Truncation) -> Text {
+    let (mut text, images) = match change {
+        Change::Removal => (
+            Text::of(&removal_table(report, trunc)),
+            report.removed.len(),
+        ),
+        Change::Slim => (slim::parts(report, trunc), report.slimmed.len()),
+    };
+    let images = count(images, "image");
     let bytes = total(report.estimate.0);
     let amount = amount(report.estimate.0);
-    let mut text = Text::of(&removal_table(report, trunc));
     text.blank();
     text.line(format_args!("{images}, {bytes}: {amount}"));
     if let Some(target) = &report.target_free {
         text.line(format_args!("To free: {target}"));
     }
+    if change == Change::Slim {
+        for line in slim::costs(report) {
+            text.line(line);
+        }
+    }
     text
 }
 
-/// Returns the messages about a report: which images were not removed, and [`notes`].
-pub(crate) fn messages(report: &Report, trunc: Truncation) -> Vec<String> {
+/// Returns the messages about a report: which images were not changed, and [`notes`].
+pub(crate) fn messages(report: &Report, change: Change, trunc: Truncation) -> Vec<String> {
+    let participle = change.participle();
+    let named = report.named.iter().filter_map(|named| named.error.as_ref());
+    let named = named.map(|error| format!("error: {error}"));
     let refused = report.refused.iter().map(|refused| {
         let reason = trunc.refusal(&refused.reason);
-        format!("not removed: {}: {reason}", refused.name)
+        format!("not {participle}: {}: {reason}", refused.name)
     });
     let failed = report
         .failed
         .iter()
         .map(|failed| format!("error: {}: {}", failed.name, failed.error));
-    let notes = notes(report, trunc);
-    refused.chain(failed).chain(notes).collect()
+    let advice = match change {
+        Change::Removal => Vec::new(),
+        Change::Slim => slim::advice(report, trunc),
+    };
+    let lines = named.chain(refused).chain(failed).chain(advice);
+    lines.chain(notes(report, trunc)).collect()
 }
 
 /// Returns the messages about a report except those about single images: warnings, what was not
@@ -178,7 +217,21 @@ fn removal_table(report: &Report, trunc: Truncation) -> Table {
     table
 }
 
-fn why_kept(kept: &Kept, trunc: Truncation) -> String {
+/// Returns a table of images that stay, and why.
+pub(super) fn kept_table<'k>(kept: impl IntoIterator<Item = &'k Kept>, trunc: Truncation) -> Table {
+    let mut table = Table::new(["IMAGE", "TARGET", "REASON"]);
+    for kept in kept {
+        table.add_row([
+            shown_name(&kept.name, &kept.target),
+            trunc.digest(&kept.target),
+            why_kept(kept, trunc),
+        ]);
+    }
+    table
+}
+
+/// Renders the reason why an image stays, and its users.
+pub(super) fn why_kept(kept: &Kept, trunc: Truncation) -> String {
     let reason = kept.reason.text();
     if kept.holders.is_empty() {
         return reason.to_owned();
