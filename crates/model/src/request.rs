@@ -86,7 +86,7 @@ pub struct PruneRequest<F = FilterArgs> {
     /// Which images.
     pub selection: Selection<F>,
     /// How much to free: only as many of the selected images go, oldest first. Without a target
-    /// all of them go. Ignored where images are named.
+    /// all of them go. Ignored where images are named, or parts of images are freed.
     #[serde(default)]
     pub target_free: Option<FreeTarget>,
     /// Whether a prune may leave a namespace that has containers without any image. A request by
@@ -174,6 +174,7 @@ impl PruneRequest {
             lift_protection,
         } = self;
         let is_named = matches!(selection, Selection::Named(_) | Selection::Project(_));
+        let is_slim = matches!(selection, Selection::Parts(_));
         Ok(PruneRequest {
             namespace,
             selection: match selection {
@@ -185,7 +186,8 @@ impl PruneRequest {
                 Selection::Parts(parts) => Selection::Parts(parts.resolve(context)?),
                 Selection::Rule(images) => Selection::Rule(images),
             },
-            target_free,
+            // Only images can be left out of a plan to free no more than needed.
+            target_free: target_free.filter(|_| !is_slim),
             may_empty_namespace: may_empty_namespace || is_named,
             may_lack_namespace,
             build_history,
@@ -315,6 +317,18 @@ mod tests {
             assert!(request.resolve(&context()).unwrap().may_empty_namespace);
         }
         assert!(!dangling.resolve(&context()).unwrap().may_empty_namespace);
+    }
+
+    #[test]
+    fn a_slim_has_no_target() {
+        let slim = PruneRequest::parts(namespace(), [Part::Layers], ["app:1"])
+            .with_target_free(FreeTarget::new(FreeAmount::Percent(10)));
+        let resolved = slim.resolve(&context()).unwrap();
+        assert_eq!(resolved.target_free, None);
+        let Selection::Parts(parts) = &resolved.selection else {
+            panic!("{resolved:?}");
+        };
+        assert_eq!(parts.filters.dangling, Some(false));
     }
 
     #[test]
