@@ -1,11 +1,12 @@
 //! `reclaim image slim`: parts of images go, and the images stay.
 
+mod refusals;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::time::Duration;
 
-use reclaim_model::Digest;
-use reclaim_testkit::{BuiltImage, Labels, Layer, NamespaceClient, image, labels};
+use reclaim_model::{Digest, Platform};
+use reclaim_testkit::{BuiltImage, Labels, Layer, Manifest, NamespaceClient, image, index, labels};
 use serde_json::Value;
 
 use crate::output::assert_output_snapshot;
@@ -311,117 +312,6 @@ fn wrong_usage_changes_nothing() {
     }
 }
 
-/// An image that must stay whole has the reason in the report, whichever part is to go.
-#[tokio::test]
-async fn keeps_what_is_pinned_protected_or_the_only_copy() {
-    let rig = Rig::quiet().await;
-    let name = |short: &str| format!("docker.io/library/{short}:1");
-    for short in ["pinned", "protected", "sound"] {
-        pulled(&rig.namespace, &name(short)).await;
-    }
-    let build = |short: &str| {
-        let name = name(short);
-        image(&name).layers([Layer::named(short, 700)])
-    };
-    for built in [
-        build("copy").unpack("native"),
-        build("discarded").unpack("native").discard_layers(),
-        build("packed"),
-    ] {
-        built.build(&rig.namespace).await.unwrap();
-    }
-    let source = "containerd.io/distribution.source.docker.io";
-    for short in ["packed", "discarded"] {
-        let target = rig.namespace.images().await.unwrap()[&name(short)].clone();
-        let repository = format!("library/{short}");
-        let label = rig.namespace.set_blob_label(&target, source, &repository);
-        label.await.unwrap();
-    }
-    rig.reclaim(&["pin", "pinned:1"]).exits(0);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("config.toml");
-    fs::write(&file, "[protect]\nreferences = ['protected:*']\n").unwrap();
-    let config = ["--config", file.to_str().unwrap()];
-    let reported = |args: &[&str]| {
-        let args = [&config[..], &SLIM, &["--dry-run"], args].concat();
-        rig.reclaim(&args).exits(0).json()
-    };
-
-    let by_snapshots = reported(&[]);
-    let copy = name("copy");
-    assert_eq!(names(&by_snapshots["slimmed"]), [&*copy, &*name("sound")]);
-    let by_layers = reported(&LAYERS);
-    assert_eq!(names(&by_layers["slimmed"]), [&*name("sound")]);
-    for (short, by, reason) in [
-        ("pinned", &by_snapshots, "pinned"),
-        ("pinned", &by_layers, "pinned"),
-        ("protected", &by_snapshots, "protected"),
-        ("protected", &by_layers, "protected"),
-        ("copy", &by_layers, "last_copy"),
-        ("packed", &by_snapshots, "nothing_to_free"),
-        ("packed", &by_layers, "not_unpacked"),
-        ("discarded", &by_snapshots, "layers_missing"),
-        ("discarded", &by_layers, "nothing_to_free"),
-    ] {
-        assert_eq!(reasons(by)[&*name(short)], reason, "{short}");
-    }
-
-    let lifted = reported(&["--lift-protection"]);
-    assert!(names(&lifted["slimmed"]).contains(&&*name("protected")));
-    let warning = lifted["warnings"][0].as_str().unwrap();
-    assert!(
-        warning.contains("protected:1` is protected by rule"),
-        "{warning}"
-    );
-}
-
-/// Neither two runs nor one with both parts leave a layer without a copy.
-#[tokio::test]
-async fn no_image_loses_both_its_snapshots_and_its_layers() {
-    let (rig, app, web) = rig().await;
-    let report = rig.reclaim(&SLIM).exits(0).json();
-    assert_eq!(names(&report["slimmed"]), [APP]);
-    let report = rig.reclaim(&with(&SLIM, &LAYERS)).exits(0).json();
-    assert_eq!(names(&report["slimmed"]), [WEB]);
-    assert_eq!(reasons(&report)[APP], "not_unpacked");
-    assert!(layers(&app).is_subset(&blobs(&rig).await));
-    rig.namespace.delete_container("web").await.unwrap();
-    let report = rig.reclaim(&SLIM).exits(0).json();
-    assert_eq!(reasons(&report)[WEB], "layers_missing");
-    assert!(snapshots(&rig).await.contains(&top(&web)));
-
-    let both = Rig::quiet().await;
-    let unused = pulled(&both.namespace, APP).await;
-    let args = with(&SLIM, &["--layers", "--snapshots"]);
-    let report = both.reclaim(&args).exits(0).json();
-    let parts = report["slimmed"][0]["parts"].as_object().unwrap();
-    assert_eq!(parts.keys().collect::<Vec<_>>(), ["snapshots"]);
-    both.reclaim(&args).exits(0);
-    assert!(layers(&unused).is_subset(&blobs(&both).await));
-}
-
-/// Docker needs the layers of its images for `save` and `push`.
-#[tokio::test]
-async fn layers_of_dockers_images_need_an_option() {
-    let rig = Rig::quiet().await;
-    let moby = rig.containerd.namespace("moby");
-    let app = pulled(&moby, APP).await;
-    let args = with(&SLIM, &["--layers", "--namespace=moby"]);
-    let output = rig.reclaim(&args).exits(0);
-    assert_eq!(reasons(&output.json())[APP], "docker_layers");
-    assert!(
-        output.stderr.contains("hint: --docker-layers frees"),
-        "{output:#?}"
-    );
-    let report = rig
-        .reclaim(&with(&args, &["--docker-layers"]))
-        .exits(0)
-        .json();
-    assert_eq!(names(&report["slimmed"]), [APP]);
-    let left: BTreeSet<Digest> = moby.blobs().await.unwrap().into_keys().collect();
-    assert!(left.is_disjoint(&layers(&app)));
-}
-
 #[tokio::test]
 async fn asks_before_it_frees_anything() {
     let (rig, app, _) = rig().await;
@@ -478,6 +368,48 @@ async fn asks_before_it_frees_anything() {
         (&*nothing.stdout, &*nothing.stderr),
         ("Total reclaimed space: 0B\n", "")
     );
+}
+
+/// The host's platform stays, and so does the image.
+#[tokio::test]
+async fn frees_platforms_that_the_machine_does_not_run() {
+    let rig = Rig::quiet().await;
+    let name = "docker.io/library/multi:1";
+    let host = Platform::host();
+    let host = format!("{}/{}", host.os, host.architecture);
+    let manifest = |platform: &str| {
+        let layers = [Layer::named("all", 800), Layer::named(platform, 700)];
+        Manifest::new(platform).layers(layers)
+    };
+    let built = index(name)
+        .manifest(manifest(&host).unpack("native"))
+        .manifest(manifest("linux/s390x"))
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let source = "containerd.io/distribution.source.docker.io";
+    let target = &built.target.digest;
+    let label = rig
+        .namespace
+        .set_blob_label(target, source, "library/multi");
+    label.await.unwrap();
+    rig.namespace.collect().await.unwrap();
+    let before = snapshots(&rig).await;
+    let args = with(&SLIM, &["--platforms"]);
+    let dry = rig.reclaim(&with(&args, &["--dry-run"])).exits(0);
+    let report = as_promised(&dry, &rig.reclaim(&args).exits(0));
+    let parts = &report["slimmed"][0]["parts"];
+    assert_eq!(parts["platforms"][0], target.to_string());
+    // Its manifest, its configuration and its own layer.
+    assert_eq!(report["reclaimed"]["blobs"], 3);
+    let found = blobs(&rig).await;
+    let [kept, gone] = &built.manifests[..] else {
+        panic!("{built:?}");
+    };
+    assert!(found.contains(&kept.manifest.digest) && found.contains(target));
+    assert!(!found.contains(&gone.manifest.digest));
+    assert_eq!(snapshots(&rig).await, before);
+    assert_eq!(rig.names().await, [name.to_owned()].into());
 }
 
 /// A name of others cannot control the terminal or add a line.

@@ -167,10 +167,10 @@ pub(crate) fn removed_images(plan: &Plan, report: &Report) -> Vec<ImageRecord> {
 
 #[cfg(test)]
 mod tests {
-    use reclaim_model::{KeepReason, Mode};
+    use reclaim_model::{CutTarget, KeepReason, Mode, Part, Slimmed};
 
     use super::*;
-    use crate::fixture::{kept, plan, step};
+    use crate::fixture::{digest, kept, plan, step};
     use crate::preview::{blank_report, new_run};
 
     fn names<'r>(outcomes: impl IntoIterator<Item = &'r String>) -> Vec<&'r str> {
@@ -248,6 +248,63 @@ mod tests {
         assert_eq!(warnings, [expected]);
         let left = removed_images(&plan, &report);
         assert_eq!(names(left.iter().map(|it| &it.name)), ["lost", "made"]);
+    }
+
+    /// An image that loses layers of the manifests with these digits.
+    fn slimmed(name: &str, digits: &str) -> Slimmed {
+        Slimmed {
+            name: name.to_owned(),
+            target: digest('0'),
+            parts: [(Part::Layers, digits.chars().map(digest).collect())].into(),
+            lifted: None,
+        }
+    }
+
+    fn cut(digit: char) -> Cut {
+        Cut {
+            part: Part::Layers,
+            blob: digest(digit),
+            target: CutTarget::Content {
+                digest: digest('f'),
+            },
+        }
+    }
+
+    #[test]
+    fn each_slimmed_image_has_one_outcome() {
+        let plan = Plan {
+            slimmed: vec![
+                slimmed("cut", "1"),
+                slimmed("failed", "12"),
+                slimmed("partly", "13"),
+                slimmed("stays", "3"),
+            ],
+            ..plan(Vec::new(), Vec::new())
+        };
+        for (stopped, reason) in [
+            (None, RefuseReason::PartsStay),
+            (Some(RefuseReason::Cancelled), RefuseReason::Cancelled),
+        ] {
+            let mut report = blank_report(new_run(), Mode::Apply, &plan);
+            let outcomes = CutOutcomes {
+                made: vec![cut('1')],
+                // The first has taken effect.
+                failed: ['1', '2']
+                    .map(|it| (digest(it), "no answer".to_owned()))
+                    .into(),
+                stopped,
+            };
+            record_cuts(&plan, outcomes, &mut report);
+            assert_eq!(
+                report.slimmed,
+                [slimmed("cut", "1"), slimmed("partly", "1")]
+            );
+            assert_eq!(names(report.failed.iter().map(|it| &it.name)), ["failed"]);
+            assert!(report.is_partial());
+            let name = "stays".to_owned();
+            assert_eq!(report.refused, [Refused { name, reason }]);
+            assert_eq!(report.cuts, [cut('1')]);
+        }
     }
 
     #[test]
