@@ -24,7 +24,7 @@ impl<'a> Planner<'_, 'a> {
         };
         let mut held = BTreeSet::new();
         for blob in &graph.namespace.blobs {
-            for reference in blob.gc.refs.iter() {
+            for reference in &blob.gc.refs {
                 if let GcRef::Content(digest) = reference
                     && let Some((config, _)) = by_config.get_key_value(digest)
                     && self.images_with(&blob.digest).is_empty()
