@@ -142,7 +142,9 @@ impl Engine {
             self.lost_pull_records(&hold.restricted).await
         };
         let mut undone = Undone::default();
-        let mut is_whole = hold.is_whole;
+        // Labels have no names, so only an undo of everything restores them.
+        let restores_labels = names.is_empty();
+        let mut is_whole = hold.is_whole && (restores_labels || hold.labels.is_empty());
         let wanted = with_what_they_depend_on(&hold.records, names);
         let depends_on = depends_on(&hold.records);
         for image in in_restore_order(hold.records.iter().collect(), |image| image) {
@@ -176,7 +178,7 @@ impl Engine {
                 }
             }
         }
-        if names.is_empty() {
+        if restores_labels {
             self.restore_labels(namespace, &hold.labels).await?;
             undone.labels = hold.labels.len();
         }

@@ -1,10 +1,13 @@
 //! Labels that this run or another client removes.
 
+use std::time::Duration;
+
+use reclaim_engine::RunOptions;
 use reclaim_model::{BuildHistory, Digest, PruneRequest};
 use reclaim_testkit::fault::{Act, Moment, Then};
 use reclaim_testkit::{Deletion, LeaseResource, NamespaceClient, NewLease};
 
-use crate::stage::{Stage, all_unused, fault};
+use crate::stage::{AT_ONCE, Stage, all_unused, fault, namespace};
 
 const OLD: &str = "docker.io/library/old:1";
 const LABEL: &str = "containerd.io/gc.ref.snapshot.native";
@@ -66,4 +69,32 @@ async fn a_label_that_another_client_removed_is_not_reported() {
     let report = embedded.prune(&unpinning()).await.unwrap();
     assert_eq!(embedded.proxy.struck(), 1);
     assert!(report.cuts.is_empty(), "{report:?}");
+}
+
+/// An undo by name restores no labels, so it leaves the hold for one of everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_stay_held_after_an_undo_by_name() {
+    let (stage, config) = stage().await;
+    let app = stage.build("docker.io/library/app:1").await;
+    let labels = stage.namespace.blob_labels(&config).await.unwrap();
+    let embedded = stage.engine([]).await;
+    let options = RunOptions {
+        undo_window: Duration::from_secs(3600),
+        ..AT_ONCE
+    };
+    let report = embedded.prune_with(&unpinning(), None, &options).await;
+    let report = report.unwrap();
+    assert_eq!((report.removed.len(), report.cuts.len()), (1, 1));
+    let namespace = namespace();
+    let undo = async |names: &[String]| {
+        let undone = embedded.engine.undo(&namespace, None, names, false).await;
+        assert_eq!(undone.unwrap().restored, [app.name()]);
+        stage.namespace.collect().await.unwrap();
+        stage.namespace.blob_labels(&config).await.unwrap()
+    };
+    assert_ne!(undo(&[app.name().to_owned()]).await, labels);
+    assert_eq!(undo(&[]).await, labels);
+    let snapshots = stage.namespace.snapshots("native").await.unwrap();
+    assert!(snapshots.contains_key(&labels[LABEL]));
+    assert_eq!(stage.leases().await, ["ref_history".to_owned()].into());
 }
