@@ -99,7 +99,7 @@ impl Hold {
             // The batches have their own holds.
             return Ok(lease::expiry(now, window));
         }
-        let id = format!("{HOLD_PREFIX}{}", run.id);
+        let id = lease::kept(run.id);
         let mut labels = lease::held(run.id, now, window, keeper);
         labels.insert(lease::BYTES.to_owned(), bytes.to_string());
         let making = patience.retry(|| store.create_lease(namespace, &id, labels.clone()));
@@ -134,7 +134,7 @@ impl Hold {
         let Some(run) = lease::run(guard).filter(|_| !journals.is_empty()) else {
             return Ok(());
         };
-        let id = format!("{HOLD_PREFIX}{run}");
+        let id = lease::kept(&run);
         let mut labels = lease::new(&run, store.now(), UNFINISHED);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         retry(|| store.create_lease(namespace, &id, labels.clone())).await?;

@@ -106,6 +106,11 @@ pub(crate) fn unfinished(run: &RunId) -> String {
     format!("{HOLD_PREFIX}{run}.unfinished")
 }
 
+/// Returns the ID of the hold of a run that is over.
+pub(crate) fn kept(run: &RunId) -> String {
+    format!("{HOLD_PREFIX}{run}")
+}
+
 /// Deletes the leases of a hold. If `collect` is set, the last deletion collects.
 pub(crate) async fn delete_hold(
     store: &Containerd,

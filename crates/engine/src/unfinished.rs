@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use reclaim_model::{AuditRequest, ImageChange, Namespace, chain};
+use reclaim_model::{AuditRequest, ImageChange, Lease, Namespace, chain};
 use reclaim_store::StoreError;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::error::RunError;
 use crate::hold::Hold;
 use crate::host_guard;
+use crate::lease;
 use crate::presence::Presence;
 use crate::preview::new_run;
 use crate::restore::{Restored, Restoring};
@@ -24,6 +25,16 @@ use crate::retry::{Patience, retry};
 
 /// The time between two attempts.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Returns the leases of an unfinished run: also that which it may have made for its undo window, whose
+/// images and labels are restored with those of the other.
+fn leases_of(hold: &Hold, leases: &[Lease]) -> Vec<String> {
+    let kept = lease::kept(&hold.run);
+    let is_kept = hold.leases.contains(&lease::unfinished(&hold.run))
+        && leases.iter().any(|lease| lease.id == kept);
+    let kept = is_kept.then_some(kept);
+    kept.into_iter().chain(hold.leases.clone()).collect()
+}
 
 impl Engine {
     /// Restores the removed images of unfinished runs, so that the next plan evaluates them. If it is
@@ -49,7 +60,8 @@ impl Engine {
                 let restored = async {
                     self.restore_hold(namespace, &hold, cancel).await?;
                     self.restore_labels(namespace, &hold.labels).await?;
-                    Ok(hold.delete(&self.store, namespace, false).await?)
+                    let restored = leases_of(&hold, &leases);
+                    Ok(lease::delete_hold(&self.store, namespace, &restored, false).await?)
                 };
                 let restored = restored.await;
                 self.audit_end(audited, |record| match &restored {
