@@ -432,15 +432,16 @@ impl<'a> Planner<'_, 'a> {
         blobs.collect()
     }
 
-    /// Drops the cuts whose target stays.
+    /// Drops the cuts whose target stays, or is garbage already.
     fn drop_useless(&mut self, inventory: &Inventory) {
         let cuts: Vec<Cut> = self.cuts.iter().cloned().collect();
         let namespace = without(self.facts.graph.namespace, &cuts);
         let after = Graph::new(&namespace, inventory);
-        let marker = marked(&after, inventory, &[]);
+        let left = marked(&after, inventory, &[]);
+        let before = marked(&self.facts.graph, inventory, &[]);
         self.cuts.retain(|cut| {
             let target = after.find_reference(&cut.target.reference());
-            target.is_some_and(|id| !marker.is_reached(id))
+            target.is_some_and(|id| before.is_reached(id) && !left.is_reached(id))
         });
     }
 
