@@ -8,7 +8,7 @@ use reclaim_fake::{Call, Fake, Fault};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{Stage, UNUSED, runtime};
+use crate::stage::{Stage, Work, runtime};
 
 /// The kind of outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,10 +21,11 @@ pub(crate) enum Harm {
     Silent,
 }
 
-/// An outage at a call of a prune.
+/// An outage at a call of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) version: &'static str,
+    pub(crate) work: Work,
     pub(crate) is_held: bool,
     /// The number of calls before it.
     pub(crate) call: u64,
@@ -44,7 +45,7 @@ const FINISH: Duration = Duration::from_secs(120);
 impl Case {
     pub(crate) fn run(&self) -> Result<(), String> {
         runtime().block_on(async {
-            let stage = Stage::set(self.version, self.is_held);
+            let stage = Stage::set(self.version, self.work, self.is_held);
             self.harm(&stage.fake);
             let cancel = CancellationToken::new();
             let (daemon, token) = (Arc::clone(&stage.engine), cancel.clone());
@@ -59,7 +60,7 @@ impl Case {
     async fn check(&self, stage: &Stage) -> Result<(), String> {
         let began = Instant::now();
         let most = self.length.min(PATIENCE) + ANSWER;
-        let pruned = timeout(most + ANSWER, stage.prune()).await;
+        let pruned = timeout(most + ANSWER, stage.run()).await;
         let took = began.elapsed();
         let Ok(pruned) = pruned else {
             return Err(format!("no answer within {took:?}"));
@@ -81,18 +82,18 @@ impl Case {
         stage.check_whole()?;
         self.check_rest(stage)?;
 
-        let again = stage.prune().await.map_err(|error| {
+        let text = |error| reclaim_model::chain(&error);
+        stage.release().await.map_err(text)?;
+        stage.check_whole()?;
+        let again = stage.run().await.map_err(|error| {
             let error = reclaim_model::chain(&error);
-            format!("the next prune fails: {error}")
+            format!("the next run fails: {error}")
         })?;
         if !again.failed.is_empty() || again.unfinished.is_some() {
-            return Err(format!("the next prune: {again:?}"));
+            return Err(format!("the next run: {again:?}"));
         }
         stage.check_whole()?;
-        let left = stage.images();
-        if let Some(name) = UNUSED.iter().find(|name| left.iter().any(|it| it == *name)) {
-            return Err(format!("`{name}` is left after the next prune"));
-        }
+        stage.check_done()?;
         self.check_rest(stage)
     }
 

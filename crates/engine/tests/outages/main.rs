@@ -1,12 +1,13 @@
-//! containerd is away or silent for 1, 5, 30 and 300 seconds, from each call of a prune.
+//! containerd is away or silent for 1, 5, 30 and 300 seconds, from each call of a prune or a slim.
 //!
 //! Time is simulated, and containerd is the fake one. A daemon prunes, and finishes unfinished runs. After
 //! each outage:
 //!
-//! - no image that a container uses is gone, and every record has its content;
+//! - no image that a container uses is gone, and every record has its content; after a slim each
+//!   image has its layers, or its snapshots;
 //! - each planned image is either completely gone or complete;
 //! - no hold and no guard is left, without a restart;
-//! - the next prune removes the rest, and the store is as without the outage;
+//! - the next run removes the rest, and the store is as without the outage;
 //! - the caller has an answer within a minute plus the length of the outage.
 //!
 //! `RECLAIM_TEST_FAULTS=all` runs every case; without it one of seven.
@@ -23,7 +24,7 @@ use std::time::Duration;
 use reclaim_testkit::select_faults;
 
 use crate::case::{Case, Harm};
-use crate::stage::Stage;
+use crate::stage::{Stage, Work};
 
 /// The lengths of outages, in seconds.
 const LENGTHS: [u64; 4] = [1, 5, 30, 300];
@@ -33,13 +34,16 @@ const VERSIONS: [&str; 4] = ["1.6.20", "1.7.28", "2.1.9", "2.3.4"];
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for version in VERSIONS {
-        for is_held in [false, true] {
-            let calls = Stage::count_calls(version, is_held);
+        let works = [Work::Prune, Work::Slim];
+        let works = works.map(|work| [(work, false), (work, true)]);
+        for (work, is_held) in works.into_iter().flatten() {
+            let calls = Stage::count_calls(version, work, is_held);
             for call in 0..calls {
                 for harm in [Harm::Away, Harm::AwayAfter, Harm::Silent] {
                     let lengths = LENGTHS.into_iter().map(Duration::from_secs);
                     cases.extend(lengths.map(|length| Case {
                         version,
+                        work,
                         is_held,
                         call,
                         harm,

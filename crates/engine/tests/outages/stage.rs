@@ -9,7 +9,7 @@ use reclaim_engine::{Clock, Controls, Engine, RunError, RunOptions, no_progress}
 use reclaim_fake::api::services::v1::Container;
 use reclaim_fake::api::services::v1::snapshots::{Info as SnapshotInfo, Kind};
 use reclaim_fake::{Fake, Image, Labels, Layer, Namespace, Snapshot};
-use reclaim_model::{PruneRequest, Report};
+use reclaim_model::{Part, PruneRequest, Report};
 use reclaim_store::Containerd;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,23 +18,36 @@ pub(crate) const NAMESPACE: &str = "default";
 
 const SNAPSHOTTER: &str = "overlayfs";
 
+/// The label by which a configuration keeps what was unpacked.
+const UNPACKED: &str = "containerd.io/gc.ref.snapshot.overlayfs";
+
 /// The unused images. All of their records may be removed.
 pub(crate) const UNUSED: [&str; 4] = ["old:1", "old:2", "alone:1", "alone:again"];
 
 /// The images that containers use, by name and by snapshot.
 const USED: [&str; 2] = ["web:1", "db:1"];
 
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// It removes unused images.
+    Prune,
+    /// It frees what was unpacked of unused images, and the compressed layers of others.
+    Slim,
+}
+
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) fake: Fake,
     pub(crate) engine: Arc<Engine>,
+    work: Work,
     is_held: bool,
-    blobs: BTreeMap<&'static str, Vec<String>>,
+    images: BTreeMap<&'static str, Image>,
 }
 
 impl Stage {
     /// Creates the host in a runtime with paused time. If `is_held`, the undo window is an hour.
-    pub(crate) fn set(version: &str, is_held: bool) -> Self {
+    pub(crate) fn set(version: &str, work: Work, is_held: bool) -> Self {
         let start = Instant::now();
         let began: Timestamp = "2026-03-15T04:30:00Z".parse().expect("a time");
         let now = move || {
@@ -45,8 +58,9 @@ impl Stage {
         let mut stage = Self {
             engine: Arc::new(engine(&fake, now)),
             fake,
+            work,
             is_held,
-            blobs: BTreeMap::new(),
+            images: BTreeMap::new(),
         };
         let base = Layer::of(&"base".repeat(1000));
         for (name, own) in [
@@ -61,7 +75,7 @@ impl Stage {
             if own == "three" {
                 layers.remove(0);
             }
-            stage.put(name, &Image::new(layers, &Labels::new()));
+            stage.put(name, Image::new(layers, &Labels::new()));
         }
         stage.run_container("web", "web:1", "web:1");
         // Its name points to another image now.
@@ -69,14 +83,16 @@ impl Stage {
         stage
     }
 
-    fn put(&mut self, name: &'static str, image: &Image) {
+    fn put(&mut self, name: &'static str, image: Image) {
         let now = self.fake.now();
         self.fake.change(|state| {
-            image.store(state, NAMESPACE, SNAPSHOTTER, Some("library/app"));
+            let repository = name.split(':').next().unwrap_or(name);
+            let source = format!("library/{repository}");
+            image.store(state, NAMESPACE, SNAPSHOTTER, Some(&source));
             let full = format!("docker.io/library/{name}");
             state.put_image(NAMESPACE, image.record(&full), now);
         });
-        self.blobs.insert(name, image.blobs());
+        self.images.insert(name, image);
     }
 
     fn run_container(&self, id: &str, image: &str, name: &str) {
@@ -88,7 +104,7 @@ impl Stage {
                 .clone();
             let manifest = &space.content[&target.unwrap_or_default().digest];
             let config = &space.content[&manifest.labels["containerd.io/gc.ref.content.config"]];
-            config.labels["containerd.io/gc.ref.snapshot.overlayfs"].clone()
+            config.labels[UNPACKED].clone()
         });
         let snapshot = Snapshot {
             info: SnapshotInfo {
@@ -113,10 +129,14 @@ impl Stage {
         });
     }
 
-    /// Removes unused images.
-    pub(crate) async fn prune(&self) -> Result<Report, RunError> {
+    /// Does the work.
+    pub(crate) async fn run(&self) -> Result<Report, RunError> {
         let namespace = NAMESPACE.parse().expect("a name");
-        let request = PruneRequest::unused(namespace).may_lack_namespace(true);
+        let request = match self.work {
+            Work::Prune => PruneRequest::unused(namespace),
+            Work::Slim => PruneRequest::parts(namespace, [Part::Snapshots, Part::Layers], [""; 0]),
+        };
+        let request = request.may_lack_namespace(true);
         let window = if self.is_held { 3600 } else { 0 };
         let options = RunOptions {
             undo_window: Duration::from_secs(window),
@@ -130,6 +150,13 @@ impl Stage {
         self.engine.prune(&request, None, controls).await
     }
 
+    /// Ends all undo windows: what a hold keeps, of refused images too, cannot be freed.
+    pub(crate) async fn release(&self) -> Result<(), RunError> {
+        let namespace = NAMESPACE.parse().expect("a name");
+        let released = self.engine.release_holds(&namespace, &|| false);
+        released.await.map(drop)
+    }
+
     pub(crate) fn space(&self) -> Namespace {
         self.fake.look(|state| state.namespaces[NAMESPACE].clone())
     }
@@ -141,32 +168,78 @@ impl Stage {
         short.collect()
     }
 
-    /// Checks that no used image is incomplete.
+    /// Checks that no used image is gone, and none incomplete: after a slim it has its layers, or its
+    /// snapshots.
     pub(crate) fn check_whole(&self) -> Result<(), String> {
-        let (images, content) = (self.images(), self.space().content);
+        let (images, space) = (self.images(), self.space());
         for name in USED {
             if !images.iter().any(|it| it == name) {
                 return Err(format!("`{name}` is used and gone"));
             }
         }
         for name in &images {
-            let mut blobs = self.blobs[name.as_str()].iter();
-            if let Some(missing) = blobs.find(|it| !content.contains_key(*it)) {
+            let image = &self.images[name.as_str()];
+            let mut blobs = image.blobs();
+            if self.work == Work::Slim && has_snapshots(&space, image) {
+                // The manifest and the configuration.
+                blobs.truncate(2);
+            }
+            let missing = blobs.iter().find(|it| !space.content.contains_key(*it));
+            if let Some(missing) = missing {
                 return Err(format!("`{name}` lacks {missing}"));
             }
         }
         Ok(())
     }
 
-    /// Returns the number of calls of a prune without an outage.
-    pub(crate) fn count_calls(version: &str, is_held: bool) -> u64 {
+    /// Checks that the work is done.
+    pub(crate) fn check_done(&self) -> Result<(), String> {
+        let (there, space) = (self.images(), self.space());
+        for (name, image) in &self.images {
+            let is_unused = UNUSED.contains(name);
+            let is_there = there.iter().any(|it| it == name);
+            let is_done = match self.work {
+                Work::Prune => is_there != is_unused,
+                Work::Slim if is_unused => {
+                    let labels = &space.content[&image.config()].labels;
+                    is_there && !labels.contains_key(UNPACKED)
+                }
+                Work::Slim => {
+                    let blobs = image.blobs();
+                    let (manifest, own) = (&space.content[&blobs[0]], blobs.last());
+                    is_there && !manifest.labels.values().any(|it| Some(it) == own)
+                }
+            };
+            if !is_done {
+                return Err(format!("`{name}` is as before after the next run"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the number of calls of a run without an outage.
+    pub(crate) fn count_calls(version: &str, work: Work, is_held: bool) -> u64 {
         runtime().block_on(async {
-            let stage = Self::set(version, is_held);
-            let report = stage.prune().await.expect("nothing is wrong");
-            assert_eq!(report.removed.len(), UNUSED.len(), "{report:?}");
+            let stage = Self::set(version, work, is_held);
+            let report = stage.run().await.expect("nothing is wrong");
+            let (removed, slimmed) = match work {
+                Work::Prune => (UNUSED.len(), 0),
+                Work::Slim => (0, UNUSED.len() + USED.len()),
+            };
+            let changed = (report.removed.len(), report.slimmed.len());
+            assert_eq!(changed, (removed, slimmed), "{report:?}");
             stage.fake.calls()
         })
     }
+}
+
+/// Whether the whole chain of an image is there.
+fn has_snapshots(space: &Namespace, image: &Image) -> bool {
+    let mut chains = image.chains().into_iter();
+    chains.all(|chain| {
+        let key = (SNAPSHOTTER.to_owned(), chain);
+        space.snapshots.contains_key(&key)
+    })
 }
 
 fn engine(fake: &Fake, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Engine {
