@@ -285,8 +285,10 @@ pub(crate) async fn check(
             .filter_map(Cut::platform)
             .map(ToString::to_string)
             .collect();
-        let slimmed: BTreeSet<&String> = plan.slimmed.iter().map(|it| &it.name).collect();
-        were.retain(|(name, manifest)| !freed.contains(manifest) || !slimmed.contains(name));
+        // It goes from indexes. A record of the manifest itself keeps it.
+        were.retain(|(name, manifest)| {
+            !freed.contains(manifest) || here.images[name].target.digest.to_string() == *manifest
+        });
         let left = &after.namespaces[&prune.namespace];
         let are = startable(left, containerd.version(), &platforms);
         if let Some((name, manifest)) = were.difference(&are).next() {

@@ -5,7 +5,9 @@
 //! most tools (look once, delete one by one, and drop the leases of pulls) and must do harm:
 //! otherwise the workload would prove nothing.
 //!
-//! Both run for the same number of operations, which `RECLAIM_STRESS_OPERATIONS` changes.
+//! A third workload ([`slims`]) starts containers while parts of their images are freed.
+//!
+//! Both pruners run for the same number of operations, which `RECLAIM_STRESS_OPERATIONS` changes.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,6 +16,7 @@
 )]
 
 mod pruner;
+mod slims;
 mod workload;
 
 use reclaim_testkit::{Containerd, number_from_env};
