@@ -173,6 +173,24 @@ async fn removes_what_it_built_like_a_docker_engine() {
     let list = ["image", "ls", "--all", "--format", shown];
     for args in [
         &list[..],
+        &["image", "rm", "--platform", "linux/arm64", "several:1"],
+        &[
+            "image",
+            "rm",
+            "--force",
+            "--platform",
+            "linux/arm64",
+            "several:1",
+        ],
+        &[
+            "image",
+            "inspect",
+            "--platform",
+            "linux/amd64",
+            "--format",
+            "{{.Os}}/{{.Architecture}}",
+            "several:1",
+        ],
         &["image", "rm", "attested:other"],
         &["image", "rm", "attested:1"],
         &["image", "rm", "classic:1"],

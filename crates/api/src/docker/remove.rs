@@ -2,13 +2,16 @@
 //!
 //! Source: moby, `daemon/containerd/image_delete.go`.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use reclaim_engine::Shared;
-use reclaim_model::Platform;
+use reclaim_model::{Cut, ImageParts, KeepReason, Part, Platform, PruneRequest};
 
 use super::api::{ApiRequest, DockerApi};
 use super::error::ApiError;
+use super::options::DockerOptions;
 use super::platform::{DockerPlatform, platform_of, platforms};
 use super::prune::DeletedRow;
 use super::removals::Removal;
@@ -24,7 +27,11 @@ pub(super) async fn remove(
     }
     let force = request.query.is_on("force");
     if request.version.is_at_least("1.50") {
-        check_platforms(api, &name, request.query.all("platforms"), force).await?;
+        let platforms = request.query.all("platforms");
+        let platforms = parts_of_image(api, &name, platforms, force).await?;
+        if !platforms.is_empty() {
+            return remove_platforms(api, request, name, platforms).await;
+        }
     }
     let removal = Removal {
         caller: request.caller.clone(),
@@ -51,20 +58,19 @@ pub(super) async fn remove(
     Ok(response)
 }
 
-/// Checks that the named platforms are all that are there, which is the whole image. A single
-/// platform is content, and only containerd deletes content.
-async fn check_platforms(
+/// Returns the named platforms if the image is for others, too; none if they are the whole image.
+async fn parts_of_image(
     api: &DockerApi,
     name: &str,
     texts: &[String],
     force: bool,
-) -> Result<(), ApiError> {
+) -> Result<Vec<Platform>, ApiError> {
     let wanted: Vec<DockerPlatform> = texts
         .iter()
         .filter_map(|text| DockerPlatform::parse(text).transpose())
         .collect::<Result<_, _>>()?;
     if wanted.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     if !force {
         // Docker's text has this long dash.
@@ -83,10 +89,55 @@ async fn check_platforms(
     let is_whole = platforms(image)
         .filter(|manifest| manifest.is_available)
         .all(|manifest| platform_of(manifest).is_some_and(is_wanted));
-    if is_whole {
-        return Ok(());
+    Ok(if is_whole {
+        Vec::new()
+    } else {
+        wanted.iter().map(Platform::from).collect()
+    })
+}
+
+/// Frees platforms of an image that stays. Docker deletes the content of every image that has it; here
+/// one that another image refers to stays.
+async fn remove_platforms(
+    api: &DockerApi,
+    request: &ApiRequest,
+    name: String,
+    platforms: Vec<Platform>,
+) -> Result<Response, ApiError> {
+    let shown = name.clone();
+    let parts = ImageParts {
+        parts: [Part::Platforms].into(),
+        names: vec![name],
+        platforms,
+        ..ImageParts::default()
+    };
+    let DockerOptions { run, cancel, .. } = &api.shared.options;
+    let engine = Arc::new(api.engine().called_by(request.caller.clone()));
+    let request = PruneRequest::new(api.namespace().clone(), parts).may_lack_namespace(true);
+    let report = engine.start(request, None, run.clone(), cancel).await?;
+    if let Some(error) = report.named.iter().find_map(|named| named.error.clone()) {
+        return Err(error.into());
     }
-    let message = "single platforms of an image cannot be removed: this engine removes image \
-                   records only, and leaves content to containerd's collector";
-    Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, message))
+    if let Some(error) = report.unfinished {
+        return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error));
+    }
+    let deleted = report.cuts.iter().filter_map(Cut::platform);
+    let rows: Vec<DeletedRow> = deleted
+        .map(|digest| DeletedRow::Deleted(digest.to_string()))
+        .collect();
+    if rows.is_empty() {
+        let named = report
+            .kept
+            .iter()
+            .filter(|it| it.reason != KeepReason::NotNamed);
+        let reason = named.map(|kept| kept.reason.text()).next();
+        let reason = reason.unwrap_or("nothing of these platforms is there");
+        let message = format!("conflict: unable to delete {shown} (cannot be forced) - {reason}");
+        return Err(ApiError::new(StatusCode::CONFLICT, message));
+    }
+    let mut response = json(StatusCode::OK, &rows);
+    if let Ok(run) = HeaderValue::from_str(&report.run.0) {
+        response.headers_mut().insert(RUN, run);
+    }
+    Ok(response)
 }

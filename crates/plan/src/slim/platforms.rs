@@ -43,7 +43,9 @@ impl<'a> Planner<'_, 'a> {
             }
             if staying.is_empty() {
                 self.refuse(&images, KeepReason::LastPlatform, &BTreeSet::new());
-            } else if !images.iter().any(|image| has_source(self.facts, *image)) {
+            } else if self.request.platforms.is_empty()
+                && !images.iter().any(|image| has_source(self.facts, *image))
+            {
                 self.refuse(&images, KeepReason::LastCopy, &BTreeSet::new());
             } else {
                 self.cuts.extend(cuts);
