@@ -437,12 +437,11 @@ impl<'a> Planner<'_, 'a> {
         let cuts: Vec<Cut> = self.cuts.iter().cloned().collect();
         let namespace = without(self.facts.graph.namespace, &cuts);
         let after = Graph::new(&namespace, inventory);
-        let left = marked(&after, inventory, &[]);
-        let before = marked(&self.facts.graph, inventory, &[]);
-        self.cuts.retain(|cut| {
-            let target = after.find_reference(&cut.target.reference());
-            target.is_some_and(|id| before.is_reached(id) && !left.is_reached(id))
-        });
+        let graphs = [&self.facts.graph, &after];
+        let [before, left] = graphs.map(|graph| marked(graph, inventory, &[]));
+        let is_freed = |id| before.is_reached(id) && !left.is_reached(id);
+        let target = |cut: &Cut| after.find_reference(&cut.target.reference());
+        self.cuts.retain(|cut| target(cut).is_some_and(is_freed));
     }
 
     fn finish(self, named: Vec<Named>) -> Slim {
