@@ -65,7 +65,7 @@ pub(crate) fn startable(
             });
             let mut tops = tops.filter(has_snapshot);
             if platform.layers.iter().all(has_blob)
-                || tops.any(|top| depth(contents, top) == Some(platform.layers.len()))
+                || tops.any(|top| depth(contents, &top) == Some(platform.layers.len()))
             {
                 startable.insert((name.clone(), platform.manifest.clone()));
             }
@@ -75,16 +75,16 @@ pub(crate) fn startable(
 }
 
 /// Returns the number of snapshots of a chain, if all of them exist and are committed.
-fn depth(contents: &NamespaceContents, top: String) -> Option<usize> {
+fn depth(contents: &NamespaceContents, top: &String) -> Option<usize> {
     let mut depth = 0;
     let mut at = Some(top);
     while let Some(key) = at {
-        let snapshot = contents.snapshots.get(&key)?;
+        let snapshot = contents.snapshots.get(key)?;
         if snapshot.info.kind != SnapshotKind::Committed {
             return None;
         }
         depth += 1;
-        at = snapshot.parent.clone();
+        at = snapshot.parent.as_ref();
     }
     Some(depth)
 }

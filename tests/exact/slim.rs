@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use reclaim_engine::{Controls, Engine, RunOptions, no_progress};
 use reclaim_model::{
-    Amount, Cut, CutTarget, FilterArgs, ImageParts, Part, Platform, PruneRequest, chain,
+    Amount, Cut, CutTarget, FilterArgs, ImageParts, Part, Plan, Platform, PruneRequest, Report,
+    chain,
 };
 use reclaim_testkit::{
-    Containerd, Dice, Labels, ObjectKind, RandomStore, SnapshotKind, StoreObject, digest_of,
+    Containerd, Dice, Labels, ObjectKind, RandomStore, SnapshotKind, StoreObject, Version,
+    digest_of,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -179,10 +181,10 @@ fn request(whole: &RandomStore, namespace: &str) -> PruneRequest {
             | ObjectKind::Sandbox { .. } => None,
         })
         .collect();
-    let mut named = Vec::new();
+    let mut picked = Vec::new();
     if !names.is_empty() && dice.percent(30) {
         let n_names = dice.between(1, 3);
-        named = (0..n_names).map(|_| (*dice.pick(&names)).clone()).collect();
+        picked = (0..n_names).map(|_| (*dice.pick(&names)).clone()).collect();
     }
     // Those of the generated images.
     let platforms = [vec![platform("amd64", "")], vec![platform("arm64", "v8")]];
@@ -192,7 +194,7 @@ fn request(whole: &RandomStore, namespace: &str) -> PruneRequest {
     }
     let parts = ImageParts {
         parts: parts.iter().copied().collect(),
-        names: named,
+        names: picked,
         filters,
         platforms: dice.pick(&platforms).clone(),
         docker_layers: dice.percent(80),
@@ -238,64 +240,18 @@ pub(crate) async fn check(
     let report = report.map_err(|error| format!("run {request:?}: {}", chain(&error)))?;
     let after = read(containerd).await?;
 
+    let slim = Slim {
+        store,
+        namespace: &prune.namespace,
+        version: containerd.version(),
+        before: &before,
+        after: &after,
+        plan: &plan,
+    };
     let checking = || {
-        same("cuts", &plan.cuts, &report.cuts)?;
-        same("images slimmed", &plan.slimmed, &report.slimmed)?;
-        same("images kept", &plan.kept, &report.kept)?;
-        same("images refused", &Vec::new(), &report.refused)?;
-        same("warnings", &plan.warnings, &report.warnings)?;
-        same("bytes", &plan.freed.amount(), &report.reclaimed.0)?;
-        let mut named: Vec<&String> = plan.slimmed.iter().map(|it| &it.name).collect();
-        named.extend(plan.kept.iter().map(|it| &it.name));
-        named.sort_unstable();
-        let here = &before.namespaces[&prune.namespace];
-        same("images", &here.images.keys().collect(), &named)?;
-
-        let mut cut = before.clone();
-        remove_labels(&mut cut, &prune.namespace, &plan.cuts)?;
-        let change = Change {
-            version: containerd.version(),
-            before: &before,
-            after: &after,
-            is_collected: !plan.cuts.is_empty(),
-        };
-        let severed = Change {
-            before: &cut,
-            ..change
-        };
-        check_what_is_left(&severed, &prune.namespace, &BTreeSet::new())?;
-        let vanished = Vanished::by(&change);
-        let blobs = plan.freed.blobs.iter();
-        let blobs = blobs.map(|blob| (blob.digest.to_string(), blob.bytes));
-        same("blobs freed", &blobs.collect(), &vanished.blobs)?;
-        let snapshots = plan.freed.snapshots.iter().map(|snapshot| {
-            let id = format!("{}/{}", snapshot.id.snapshotter, snapshot.id.key);
-            (id, snapshot.bytes.unwrap_or(u64::MAX))
-        });
-        same("snapshots freed", &snapshots.collect(), &vanished.snapshots)?;
-        if plan.freed.amount() == Amount::default() && !plan.cuts.is_empty() && here_only(&before) {
-            return Err("labels are cut for nothing".to_owned());
-        }
-
-        let platforms = platforms(&documents(store, &before.blobs()));
-        let mut were = startable(here, containerd.version(), &platforms);
-        let freed: BTreeSet<String> = plan
-            .cuts
-            .iter()
-            .filter_map(Cut::platform)
-            .map(ToString::to_string)
-            .collect();
-        // It goes from indexes. A record of the manifest itself keeps it.
-        were.retain(|(name, manifest)| {
-            !freed.contains(manifest) || here.images[name].target.digest.to_string() == *manifest
-        });
-        let left = &after.namespaces[&prune.namespace];
-        let are = startable(left, containerd.version(), &platforms);
-        if let Some((name, manifest)) = were.difference(&are).next() {
-            return Err(format!(
-                "`{name}` cannot be started from {manifest} any more"
-            ));
-        }
+        slim.check_report(&report)?;
+        let vanished = slim.check_freed()?;
+        slim.check_startable()?;
         Ok(Tally {
             removed: plan.slimmed.len(),
             blobs: vanished.blobs.len(),
@@ -303,7 +259,88 @@ pub(crate) async fn check(
             pending: vanished.pending,
         })
     };
-    checking().map_err(|wrong| format!("{wrong}\nby {request:?}\ncuts {:#?}", plan.cuts))
+    checking().map_err(|wrong: String| format!("{wrong}\nby {request:?}\ncuts {:#?}", plan.cuts))
+}
+
+/// What was planned, and what was observed.
+struct Slim<'a> {
+    store: &'a RandomStore,
+    namespace: &'a str,
+    version: Version,
+    before: &'a StoreContents,
+    after: &'a StoreContents,
+    plan: &'a Plan,
+}
+
+impl Slim<'_> {
+    /// The run did what the plan says, and the report has every image once.
+    fn check_report(&self, report: &Report) -> Result<(), String> {
+        let plan = self.plan;
+        same("cuts", &plan.cuts, &report.cuts)?;
+        same("images slimmed", &plan.slimmed, &report.slimmed)?;
+        same("images kept", &plan.kept, &report.kept)?;
+        same("images refused", &Vec::new(), &report.refused)?;
+        same("warnings", &plan.warnings, &report.warnings)?;
+        same("bytes", &plan.freed.amount(), &report.reclaimed.0)?;
+        let mut reported: Vec<&String> = plan.slimmed.iter().map(|it| &it.name).collect();
+        reported.extend(plan.kept.iter().map(|it| &it.name));
+        reported.sort_unstable();
+        let here = &self.before.namespaces[self.namespace];
+        same("images", &here.images.keys().collect(), &reported)
+    }
+
+    /// The plan names what is gone, and nothing else has changed.
+    fn check_freed(&self) -> Result<Vanished, String> {
+        let freed = &self.plan.freed;
+        let mut cut = self.before.clone();
+        remove_labels(&mut cut, self.namespace, &self.plan.cuts)?;
+        let change = Change {
+            version: self.version,
+            before: self.before,
+            after: self.after,
+            is_collected: !self.plan.cuts.is_empty(),
+        };
+        let severed = Change {
+            before: &cut,
+            ..change
+        };
+        check_what_is_left(&severed, self.namespace, &BTreeSet::new())?;
+        let vanished = Vanished::by(&change);
+        let blobs = freed.blobs.iter();
+        let blobs = blobs.map(|blob| (blob.digest.to_string(), blob.bytes));
+        same("blobs freed", &blobs.collect(), &vanished.blobs)?;
+        let snapshots = freed.snapshots.iter().map(|snapshot| {
+            let id = format!("{}/{}", snapshot.id.snapshotter, snapshot.id.key);
+            (id, snapshot.bytes.unwrap_or(u64::MAX))
+        });
+        same("snapshots freed", &snapshots.collect(), &vanished.snapshots)?;
+        let is_nothing = freed.amount() == Amount::default() && !self.plan.cuts.is_empty();
+        if is_nothing && here_only(self.before) {
+            return Err("labels are cut for nothing".to_owned());
+        }
+        Ok(vanished)
+    }
+
+    /// What a record could start before, it can start after, but for platforms that went.
+    fn check_startable(&self) -> Result<(), String> {
+        let here = &self.before.namespaces[self.namespace];
+        let platforms = platforms(&documents(self.store, &self.before.blobs()));
+        let mut were = startable(here, self.version, &platforms);
+        let gone = self.plan.cuts.iter().filter_map(Cut::platform);
+        let gone: BTreeSet<String> = gone.map(ToString::to_string).collect();
+        // It goes from indexes. A record of the manifest itself keeps it.
+        were.retain(|(name, manifest)| {
+            !gone.contains(manifest) || here.images[name].target.digest.to_string() == *manifest
+        });
+        let left = &self.after.namespaces[self.namespace];
+        let are = startable(left, self.version, &platforms);
+        match were.difference(&are).next() {
+            None => Ok(()),
+            Some((name, manifest)) => Err(format!(
+                "`{name}` cannot be started from {manifest} any more"
+            )),
+        }
+    }
 }
 
 /// Whether there is one namespace: another one may keep what a cut releases.
