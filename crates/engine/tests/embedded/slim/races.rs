@@ -77,7 +77,7 @@ async fn a_part_that_is_needed_meanwhile_stays() {
         let report = slimmed(&stage, part, raced).await;
         let mut after = Store::of(&stage).await;
         after.leases.remove("push");
-        assert_refused(&report, &before, &after);
+        assert_refused(&report, &RefuseReason::PartsStay, &before, &after);
         assert!(after.refers(&app, part), "{part:?} {meanwhile:?}");
     }
 }
