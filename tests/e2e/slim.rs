@@ -263,7 +263,7 @@ async fn finds_images_by_name_digest_and_id() {
     }
 }
 
-/// The others are slimmed all the same, and a name that stays whole is no failure.
+/// The others are slimmed nevertheless, and a named image that stays whole is not a failure.
 #[tokio::test]
 async fn reports_unknown_names_and_names_that_stay_whole() {
     let (rig, app, _) = rig().await;

@@ -321,12 +321,12 @@ impl CallObserver for Metrics {
     }
 }
 
-/// Returns the time in seconds since 1970; 0 if there is none.
+/// Returns the time in seconds since 1970; 0 for `None`.
 fn seconds(time: Option<Timestamp>) -> i64 {
     time.map_or(0, Timestamp::as_second)
 }
 
-/// Returns when something of this age began, in seconds since 1970; 0 if there is none.
+/// Returns when something of this age began, in seconds since 1970; 0 for `None`.
 fn begin_of(age: Option<Duration>) -> i64 {
     let age = age.map(|age| SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX));
     seconds(age.and_then(|age| now().saturating_sub(age).ok()))

@@ -5,13 +5,13 @@
 //! A layer exists twice: compressed, as a blob, and unpacked, as a snapshot. The rules propose cuts
 //! that free one of them. Then every record that keeps a blob which loses a reference is looked at as
 //! the collector would see it, with nothing else that holds: what it could be started from before, it
-//! can be started from after, except platforms that go whole, while another one stays. What a lease or a hold keeps for a while does not count. If a record
-//! fails, the cuts of its blobs are dropped.
+//! can be started from after, except platforms that go whole, while another one stays. What a lease or
+//! a hold keeps for a while does not count. If a record fails, the cuts of its blobs are dropped.
 //!
 //! # Only what frees something
 //!
-//! A cut whose target stays, because another image or a lease refers to it, is dropped. It would make
-//! this image poorer, and nobody richer.
+//! A cut whose target stays, because another image or a lease refers to it, is dropped. It would take
+//! something from this image and free nothing.
 
 mod held;
 mod manifests;

@@ -7,7 +7,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 
-/// When the first certificate or list of each kind expires; `None` if there is none that expires.
+/// When the first certificate or list of each kind expires; `None` without one that expires.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TlsExpiry {
     /// The certificate of the server, with the intermediate ones.

@@ -67,7 +67,7 @@ impl<'w> Stage<'w> {
         })
     }
 
-    /// Configures the package after this version, and compares what systemd is told.
+    /// Configures the package after this version, and compares the orders that systemd receives.
     fn expect(&self, version: &str, expected: &[&str]) -> Result<(), Failure> {
         fs::write(&self.orders, "")
             .map_err(|error| Failure::file("write", &self.orders, &error))?;

@@ -53,7 +53,7 @@ impl Meanwhile {
     }
 }
 
-/// Whoever comes to need a part before it is collected keeps it, with its labels.
+/// A part that a client needs before it is collected stays, with its labels.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_is_needed_meanwhile_stays() {
     for (part, meanwhile) in [
