@@ -24,8 +24,8 @@ async fn says_why_an_address_cannot_be_used() {
     // The client tries again for as long as it likes.
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let output = call(&path("other.sock"), "", prune).exits(1);
-    // How the connection ends differs.
-    let expected = "other.sock` is not containerd: transport error: ";
+    // How the connection ends differs, and the cause may be missing.
+    let expected = "other.sock` is not containerd: transport error";
     assert!(output.stderr.contains(expected), "{}", output.stderr);
 
     let output = call("tcp://localhost:1", "", prune).exits(2);
