@@ -309,8 +309,10 @@ impl Slims {
         }
         let slimmed = report.slimmed.iter().map(|it| &it.name);
         let refused = report.refused.iter().map(|it| &it.name);
+        let failed = report.failed.iter().map(|it| &it.name);
         let kept = report.kept.iter().map(|it| &it.name);
-        let mut reported: Vec<&String> = slimmed.chain(refused).chain(kept).collect();
+        let reported = slimmed.chain(refused).chain(failed).chain(kept);
+        let mut reported: Vec<&String> = reported.collect();
         reported.sort_unstable();
         let images: Vec<&String> = self.before.state.images.keys().collect();
         if reported != images {

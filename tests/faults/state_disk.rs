@@ -262,8 +262,11 @@ impl DiskUse {
         let at_first = disk.used();
         let mut note = || {
             let used = disk.used();
-            disk_use.blocks.insert(used.blocks - at_first.blocks);
-            disk_use.inodes = disk_use.inodes.max(used.inodes - at_first.inodes);
+            // Files that are written again may be shorter.
+            let blocks = used.blocks.saturating_sub(at_first.blocks);
+            disk_use.blocks.insert(blocks);
+            let inodes = used.inodes.saturating_sub(at_first.inodes);
+            disk_use.inodes = disk_use.inodes.max(inodes);
         };
         note();
         let daemon = Daemon::start(fixture, &directory).await.unwrap();

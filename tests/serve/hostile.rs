@@ -202,8 +202,9 @@ async fn refuses_an_owner_that_is_not_a_plain_name() {
     let mut after = files(daemon.directory());
     after.retain(|path, _| !before.contains_key(path));
     let created: Vec<&String> = after.keys().collect();
-    let expected = daemon.directory().join("containers/engine.json");
-    assert_eq!(created, [expected.to_str().unwrap()]);
+    let expected = ["audit.jsonl", "audit.lock", "containers/engine.json"];
+    let expected = expected.map(|name| daemon.directory().join(name).display().to_string());
+    assert_eq!(created, expected.each_ref());
     let secret = fs::read_to_string(daemon.directory().join("secret"));
     assert_eq!(secret.unwrap(), SECRET);
 }
