@@ -182,15 +182,6 @@ async fn removes_what_it_built_like_a_docker_engine() {
             "linux/arm64",
             "several:1",
         ],
-        &[
-            "image",
-            "inspect",
-            "--platform",
-            "linux/amd64",
-            "--format",
-            "{{.Os}}/{{.Architecture}}",
-            "several:1",
-        ],
         &["image", "rm", "attested:other"],
         &["image", "rm", "attested:1"],
         &["image", "rm", "classic:1"],
@@ -218,6 +209,12 @@ async fn removes_what_it_built_like_a_docker_engine() {
             lines
         });
         assert_eq!(my_lines, their_lines, "{case}");
+        if args.contains(&"--platform") {
+            // Docker deletes layers that other platforms of the image have, too. Here these stay.
+            let inspect = ["image", "inspect", "--platform", "linux/amd64", "several:1"];
+            let inspected = docker(&ours.socket(), &inspect).await;
+            assert_eq!(inspected.code, 0, "{inspected:#?}");
+        }
     }
 }
 

@@ -151,6 +151,9 @@ pub(crate) struct Picture {
     pub(crate) idle: BTreeMap<ImageId, SignedDuration>,
     /// Whether no call failed lately, so that nothing is uncertain.
     pub(crate) is_clear: bool,
+    /// Whether the daemon may miss events. It forgets its checks when it connects again, which may be
+    /// after the plan was made.
+    pub(crate) is_deaf: bool,
     rules: CollectorRules,
     state: BTreeMap<String, reclaim_fake::Namespace>,
 }
@@ -301,6 +304,7 @@ impl Host {
             late: self.disk.known_late(),
             expected: self.late.bytes(),
             is_clear: self.clock.passed() > lately,
+            is_deaf: self.uses.is_deaf(&self.clock),
             rules: self.fake.look(reclaim_fake::State::rules),
             state: self.fake.look(|state| state.namespaces.clone()),
         };

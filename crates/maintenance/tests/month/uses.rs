@@ -45,6 +45,11 @@ impl Uses {
         self.deaf_until = self.deaf_until.max(clock.passed() + DEAF);
     }
 
+    /// Whether the daemon may miss events now.
+    pub(crate) fn is_deaf(&self, clock: &Clock) -> bool {
+        clock.passed() < self.deaf_until
+    }
+
     /// Returns how long an image was not used. `None` if no use is certain.
     pub(crate) fn idle(&self, key: Key, clock: &Clock) -> Option<SignedDuration> {
         let last = *self.last.get(&key)?;
@@ -56,7 +61,7 @@ impl Host {
     /// Records a use that an event reports.
     pub(crate) fn used(&mut self, namespace: &'static str, image: ImageId) {
         let passed = self.clock.passed();
-        if self.index.is_some() && passed >= self.uses.deaf_until {
+        if self.index.is_some() && !self.uses.is_deaf(&self.clock) {
             self.uses.last.insert((namespace, image), passed);
         }
     }

@@ -129,7 +129,11 @@ impl<'a> Removals<'a> {
                 return Err(Broken(format!("{name} goes, which was not there")));
             };
             let why = self.planned.why_stays(name, record);
-            let is_unheard = why == Some("came back") && self.planned.is_just_pulled(record.image);
+            let is_unheard = match why {
+                Some("came back") => self.planned.is_just_pulled(record.image),
+                Some("found unused once") => self.planned.picture.is_deaf,
+                Some(_) | None => false,
+            };
             hold(why.is_none() || is_unheard, || {
                 format!("{name} goes: {}", why.unwrap_or_default())
             })?;
