@@ -97,13 +97,17 @@ pub(super) struct Held<'g, 'a> {
 }
 
 impl<'g, 'a> Held<'g, 'a> {
-    /// Follows references from the record of this index. What has attached itself to the image is no
-    /// part of it.
+    /// Follows references from the record of this index to content and snapshots. What has attached
+    /// itself to the image is no part of it, and neither is what another record keeps.
     pub(super) fn by(graph: &'g Graph<'a>, image: usize) -> Self {
         let mut nodes = BTreeSet::new();
-        let mut stack = vec![graph.image(image)];
+        let is_part = |node: &NodeId| match graph.node(*node) {
+            Node::Blob(_) | Node::Snapshot(_) => true,
+            Node::Image(_) | Node::Container(_) | Node::Absent => false,
+        };
+        let mut stack = graph.kept_by(graph.image(image)).to_vec();
         while let Some(node) = stack.pop() {
-            if nodes.insert(node) {
+            if is_part(&node) && nodes.insert(node) {
                 stack.extend(graph.kept_by(node));
             }
         }
