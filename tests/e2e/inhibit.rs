@@ -339,7 +339,7 @@ async fn a_run_under_way_restores_what_it_removed() {
     let command = inhibit(&rig, &["--all", "sleep", "600"]);
     let CommandOutput { code, stderr, .. } = end(prune);
     assert_eq!(code, 3, "{stderr}");
-    let text = "the removed images are restored, because removals are inhibited by `sleep`";
+    let text = "what the run removed is restored, because removals are inhibited by `sleep`";
     assert!(stderr.contains(text), "{stderr}");
     assert_eq!(rig.names().await.len(), 6);
     signal(&command, Signal::TERM);

@@ -43,7 +43,7 @@ use crate::run::{Execution, Run, with_steps};
 
 /// Why a run that is cancelled within its grace period restores everything.
 const GRACE_CUT_SHORT: &str =
-    "cancelled before the grace period was over; the removed images are restored";
+    "cancelled before the grace period was over; what the run removed is restored";
 
 /// What the last steps of a run need.
 #[derive(Clone, Copy)]

@@ -138,7 +138,7 @@ impl Engine {
     pub(crate) async fn inhibited_meanwhile(&self, run: Run<'_>) -> Option<String> {
         match self.inhibitor_of(scope(run), run.patience).await {
             Ok(inhibitor) => inhibitor
-                .map(|inhibitor| format!("the removed images are restored, because {inhibitor}")),
+                .map(|inhibitor| format!("what the run removed is restored, because {inhibitor}")),
             Err(error) => Some(format!("list inhibitors: {}", chain(&error))),
         }
     }

@@ -118,7 +118,12 @@ async fn remove_platforms(
     if let Some(error) = report.named.iter().find_map(|named| named.error.clone()) {
         return Err(error.into());
     }
-    if let Some(error) = report.unfinished {
+    let failed = report
+        .failed
+        .iter()
+        .map(|failed| failed.error.clone())
+        .next();
+    if let Some(error) = report.unfinished.or(failed) {
         return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error));
     }
     let deleted = report.cuts.iter().filter_map(Cut::platform);
@@ -130,8 +135,13 @@ async fn remove_platforms(
             .kept
             .iter()
             .filter(|it| it.reason != KeepReason::NotNamed);
-        let reason = named.map(|kept| kept.reason.text()).next();
-        let reason = reason.unwrap_or("nothing of these platforms is there");
+        let kept = named.map(|kept| kept.reason.text().to_owned());
+        let refused = report
+            .refused
+            .iter()
+            .map(|refused| refused.reason.to_string());
+        let reason = refused.chain(kept).next();
+        let reason = reason.unwrap_or_else(|| "nothing of these platforms is there".to_owned());
         let message = format!("conflict: unable to delete {shown} (cannot be forced) - {reason}");
         return Err(ApiError::new(StatusCode::CONFLICT, message));
     }
