@@ -1,6 +1,7 @@
 //! `reclaim image slim`: parts of images go, and the images stay.
 
 mod refusals;
+mod starts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

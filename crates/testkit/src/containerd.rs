@@ -6,6 +6,7 @@
 //! their shims and containers (see [`shims`]).
 
 mod builder;
+mod ctr;
 mod daemon;
 pub(crate) mod mounts;
 pub(crate) mod process;

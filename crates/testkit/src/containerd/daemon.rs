@@ -190,7 +190,7 @@ fn base_directory(builder: &ContainerdBuilder) -> &'static Path {
 }
 
 /// Returns the containerd under test.
-fn containerd_binary() -> PathBuf {
+pub(super) fn containerd_binary() -> PathBuf {
     match env::var_os(BINARY_VARIABLE) {
         Some(binary) => PathBuf::from(binary),
         None => find_on_path("containerd").unwrap_or_else(|| {

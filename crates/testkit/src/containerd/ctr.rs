@@ -1,0 +1,42 @@
+//! `ctr`, the command that comes with containerd.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use super::Containerd;
+use super::daemon::containerd_binary;
+use super::shims::runc_root;
+
+impl Containerd {
+    /// Runs a container until it ends, with `ctr run` of the daemon's version and the native
+    /// snapshotter, then removes it.
+    pub async fn ctr_run(&self, namespace: &str, image: &str, id: &str) -> Output {
+        let root = self.root();
+        let directory = root.parent().expect("the root is in the private directory");
+        let mut command = Command::new(binary());
+        command
+            .arg("--address")
+            .arg(self.socket())
+            .args(["--namespace", namespace, "run", "--rm"])
+            .args(["--snapshotter", "native", "--runc-root"])
+            .arg(runc_root(directory))
+            .arg("--fifo-dir")
+            .arg(directory.join("fifo"))
+            .args([image, id])
+            .stdin(Stdio::null());
+        let ended = tokio::task::spawn_blocking(move || command.output()).await;
+        ended
+            .expect("waiting for a command does not panic")
+            .expect("ctr is installed with containerd")
+    }
+}
+
+/// Returns the command next to the daemon, or that on `PATH`.
+fn binary() -> PathBuf {
+    let sibling = containerd_binary().with_file_name("ctr");
+    if sibling.is_file() {
+        sibling
+    } else {
+        "ctr".into()
+    }
+}
