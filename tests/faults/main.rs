@@ -18,7 +18,8 @@
 //! - [`away`]: containerd is down for less and for more time than a run waits for it.
 //! - [`creators`]: a container is created between any two calls.
 //! - [`outages`]: one part is permanently broken; unrelated images have the same result.
-//! - [`slim`]: every call of a slim has a fault; no image loses both copies of a layer.
+//! - [`slim`]: every call of a slim has a fault, or the binary is killed during it; no image loses both
+//!   copies of a layer.
 //! - [`named`]: `image rm --force` on an image in use removes its name and nothing else.
 //!
 //! `RECLAIM_TEST_CONTAINERD=/path` chooses another containerd.

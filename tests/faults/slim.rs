@@ -3,7 +3,10 @@
 //! At any time each image has all layers, compressed or unpacked: its record keeps them, or a hold
 //! does, from which the next run or an undo restores the labels.
 //!
-//! The engine runs in this process. A killed run is dropped at the call, with its connection.
+//! The engine runs in this process. A killed run is dropped at the call, with its connection;
+//! [`killed`] kills the binary.
+
+mod killed;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
