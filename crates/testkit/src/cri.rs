@@ -30,6 +30,8 @@ pub struct CriImage {
     pub tags: BTreeSet<String>,
     /// The names with a digest.
     pub digests: BTreeSet<String>,
+    /// The size in bytes.
+    pub size: u64,
     /// Whether the kubelet must not collect it.
     pub pinned: bool,
 }
@@ -62,6 +64,8 @@ struct ImageMessage {
     repo_tags: Vec<String>,
     #[prost(string, repeated, tag = "3")]
     repo_digests: Vec<String>,
+    #[prost(uint64, tag = "4")]
+    size: u64,
     #[prost(bool, tag = "8")]
     pinned: bool,
 }
@@ -158,6 +162,7 @@ fn image(message: ImageMessage) -> CriImage {
         id: message.id,
         tags: message.repo_tags.into_iter().collect(),
         digests: message.repo_digests.into_iter().collect(),
+        size: message.size,
         pinned: message.pinned,
     }
 }

@@ -117,22 +117,31 @@ impl Web {
         cri.remove_pod(&pod).await.unwrap();
     }
 
+    /// Restarts containerd, whose plugin then reads the images again, and asserts that the kubelet
+    /// sees the image as before.
+    async fn restart(&mut self) {
+        self.node.rig.containerd.restart().await;
+        self.node.cri = self.node.rig.containerd.cri().await;
+        assert_eq!(Self::seen(&self.node, &self.image).await, self.before);
+    }
+
     async fn assert_has(&self, is_unpacked: bool, is_packed: bool) {
         assert_has(&self.node.rig, &self.image, is_unpacked, is_packed).await;
     }
 }
 
 /// Pods start of an image that lost its snapshots, then its layers. The kubelet sees the image as
-/// before, and a pull does not fetch the layers while the image is unpacked.
+/// before, also after a restart of containerd, and a pull does not fetch the layers while the image is unpacked.
 #[tokio::test]
 async fn pods_start_of_slimmed_images() {
-    let web = Web::start().await;
+    let mut web = Web::start().await;
     web.runs("whole").await;
     web.assert_has(true, true).await;
 
     let report = web.slim(&["--snapshots"]).await;
     let expected: Vec<String> = records(&web.image).into_iter().collect();
     assert_eq!(names(&report["slimmed"]), expected);
+    web.restart().await;
     web.assert_has(false, true).await;
     web.runs("without-snapshots").await;
     // The plugin has unpacked it, also for the next pod.
@@ -140,6 +149,7 @@ async fn pods_start_of_slimmed_images() {
 
     let report = web.slim(&["--layers"]).await;
     assert_eq!(names(&report["slimmed"]), expected);
+    web.restart().await;
     web.assert_has(true, false).await;
     web.runs("without-layers").await;
 
