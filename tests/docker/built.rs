@@ -181,18 +181,24 @@ fn part(platform: &str) -> Manifest {
 }
 
 async fn run_buildx(socket: &Path, context: &Path, args: &[&str]) {
-    let binary = env::var_os(BUILDX_VARIABLE).map_or_else(|| "docker-buildx".into(), PathBuf::from);
-    let mut build = Command::new(binary);
+    let mut build = buildx(socket);
     build
         .args(["build", "--quiet"])
         .args(args)
         .arg(".")
         .current_dir(context)
-        .env("DOCKER_HOST", format!("unix://{}", socket.display()))
         .env("DOCKER_CONFIG", context)
         .env("SOURCE_DATE_EPOCH", EPOCH)
         .kill_on_drop(true);
     finish(&mut build).await;
+}
+
+/// Returns a call of buildx on a socket.
+pub(crate) fn buildx(socket: &Path) -> Command {
+    let binary = env::var_os(BUILDX_VARIABLE).map_or_else(|| "docker-buildx".into(), PathBuf::from);
+    let mut command = Command::new(binary);
+    command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
+    command
 }
 
 /// Waits for a command that succeeds, and returns what it prints.

@@ -125,8 +125,11 @@ impl DockerRegistry {
             fs::create_dir_all(directory).expect("the private directory is writable");
             fs::write(&file, bytes).expect("the private directory is writable");
         };
-        let (repository, _) = name.split_once(':').expect("the name has a tag");
+        let (repository, tag) = name.split_once(':').expect("the name has a tag");
+        let repository = root.join("repositories").join(repository);
         let target = pushed.target.digest.to_string();
+        let tag = repository.join("_manifests/tags").join(tag);
+        write(tag.join("current/link"), target.as_bytes());
         for blob in &blobs {
             let digest = blob.descriptor.digest.to_string();
             let hex = digest.trim_start_matches("sha256:");
@@ -137,8 +140,8 @@ impl DockerRegistry {
             } else {
                 "_layers/sha256"
             };
-            let link = root.join("repositories").join(repository).join(links);
-            write(link.join(hex).join("link"), digest.as_bytes());
+            let link = repository.join(links).join(hex).join("link");
+            write(link, digest.as_bytes());
         }
         pushed
     }

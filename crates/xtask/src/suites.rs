@@ -92,17 +92,18 @@ fn compare_with_docker(
     steps: &mut Steps,
     coverage: &mut Coverage,
 ) -> Result<(), Failure> {
-    let programs = "dockerd, docker, docker-buildx, docker-py and Compose";
+    let programs = "dockerd, docker, docker-buildx, docker-py, docker-registry and Compose";
     let fetched = steps.step(&format!("fetch {programs}"), || {
         let fetch = |package| debian::fetch(workspace, &SID, package, Refresh::Never);
         let fetch_all = || {
             let daemons = (fetch(DOCKERD)?, fetch(DOCKER)?, fetch(BUILDX)?);
             let binaries = compose::joined(&compose::fetch(workspace)?)?;
-            Ok((daemons, binaries, docker_py::fetch(workspace)?))
+            let libraries = (docker_py::fetch(workspace)?, fetch(DOCKER_REGISTRY)?);
+            Ok((daemons, binaries, libraries))
         };
         Ok(fetch_all())
     });
-    let ((dockerd, docker, buildx), binaries, library) = match fetched? {
+    let ((dockerd, docker, buildx), binaries, (library, registry)) = match fetched? {
         Ok(fetched) => fetched,
         Err(failure) => return coverage.miss(programs, failure),
     };
@@ -121,6 +122,7 @@ fn compare_with_docker(
             compared.env(BUILDX_VARIABLE, &buildx.path);
             compared.env(DOCKER_PY_VARIABLE, &library);
             compared.env(COMPOSE_VARIABLE, &binaries);
+            compared.env(REGISTRY_VARIABLE, &registry.path);
             shell::show_and_run(compared.env(DOCKERD_VARIABLE, &dockerd.path))
         })?;
     }
@@ -154,6 +156,7 @@ fn compare_with_compose(
             let mut compared = runner(workspace);
             compared.args(["--package", package, "--test", test]);
             compared.env(COMPOSE_VARIABLE, &binaries);
+            compared.env(REGISTRY_VARIABLE, &registry.path);
             shell::show_and_run(compared.env(DOCKERD_VARIABLE, &dockerd.path))?;
         }
         Ok(())

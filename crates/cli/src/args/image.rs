@@ -175,7 +175,8 @@ pub(crate) struct SlimArgs {
 
     /// Also free layers of Docker's images
     ///
-    /// `docker save` leaves out layers that are missing, without an error, and `docker push` may fail.
+    /// `docker save` leaves out layers that are missing, without an error, `docker push` may fail, and
+    /// `docker image inspect` no longer shows the platform and the configuration.
     #[arg(long, requires = "layers")]
     pub(crate) docker_layers: bool,
 
