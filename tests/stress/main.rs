@@ -5,7 +5,8 @@
 //! most tools (look once, delete one by one, and drop the leases of pulls) and must do harm:
 //! otherwise the workload would prove nothing.
 //!
-//! A third workload ([`slims`]) starts containers while parts of their images are freed.
+//! A third workload ([`slims`]) starts containers while parts of their images are freed, and a fourth
+//! ([`pods`]) starts pods of the real CRI plugin.
 //!
 //! Both pruners run for the same number of operations, which `RECLAIM_STRESS_OPERATIONS` changes.
 
@@ -15,7 +16,14 @@
     reason = "a failed unwrap fails the test, and its figures are printed"
 )]
 
+#[path = "../e2e/node.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod node;
+mod pods;
 mod pruner;
+#[path = "../e2e/rig.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod rig;
 mod slims;
 mod workload;
 
