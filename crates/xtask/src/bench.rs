@@ -25,3 +25,10 @@ pub(crate) fn peers(workspace: &Workspace) -> Result<(), Failure> {
     }
     shell::show_and_run(&mut bench)
 }
+
+/// Measures what each step of a slim frees of 30 images, and what it costs to have it again.
+pub(crate) fn slim(workspace: &Workspace) -> Result<(), Failure> {
+    machine::provide(&[PROTOC, CONTAINERD])?;
+    let mut bench = workspace.cargo(&["bench", "--locked", "--package", "reclaim-cli"]);
+    shell::show_and_run(bench.args(["--bench", "slim"]))
+}

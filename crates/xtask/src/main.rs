@@ -52,7 +52,8 @@ Tasks:
   dockerd [--refresh]      Fetch a dockerd, a docker command and a registry to test against
   compose                  Fetch Compose binaries to test against
   docker-py                Fetch Docker's Python library to test against
-  bench [peers]            Measure planning; with `peers`, a whole prune and those of others
+  bench [peers|slim]       Measure planning; with `peers`, a whole prune and those of others; with
+                           `slim`, what each step of a slim frees of 30 images
   deploy                   Check the files of deploy/ with the tools that use them
   dist [--check]           Build binaries and Debian packages, and the files of the image
   fresh [--fast]           Run the commands of the README in a clean Debian
@@ -109,6 +110,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["exact", stores] => exact::run(&Workspace::read()?, stores),
         ["bench"] => bench::planning(&Workspace::read()?),
         ["bench", "peers"] => bench::peers(&Workspace::read()?),
+        ["bench", "slim"] => bench::slim(&Workspace::read()?),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -8,22 +8,28 @@ use super::daemon::containerd_binary;
 use super::shims::runc_root;
 
 impl Containerd {
-    /// Runs a container until it ends, with `ctr run` of the daemon's version and the native
-    /// snapshotter, then removes it.
-    pub async fn ctr_run(&self, namespace: &str, image: &str, id: &str) -> Output {
-        let root = self.root();
-        let directory = root.parent().expect("the root is in the private directory");
+    /// Returns a call of `ctr` of the daemon's version, for a namespace.
+    pub fn ctr(&self, namespace: &str) -> Command {
         let mut command = Command::new(binary());
         command
             .arg("--address")
             .arg(self.socket())
-            .args(["--namespace", namespace, "run", "--rm"])
-            .args(["--snapshotter", "native", "--runc-root"])
+            .args(["--namespace", namespace])
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a container until it ends, with `ctr run` and the native snapshotter, then removes it.
+    pub async fn ctr_run(&self, namespace: &str, image: &str, id: &str) -> Output {
+        let root = self.root();
+        let directory = root.parent().expect("the root is in the private directory");
+        let mut command = self.ctr(namespace);
+        command
+            .args(["run", "--rm", "--snapshotter", "native", "--runc-root"])
             .arg(runc_root(directory))
             .arg("--fifo-dir")
             .arg(directory.join("fifo"))
-            .args([image, id])
-            .stdin(Stdio::null());
+            .args([image, id]);
         let ended = tokio::task::spawn_blocking(move || command.output()).await;
         ended
             .expect("waiting for a command does not panic")
