@@ -6,7 +6,7 @@
 //! collection frees garbage, as a policy requests it, and dry runs tell what each step would free alone. After the second step, containerd's own
 //! client unpacks the slimmed images again, and they are slimmed again.
 //!
-//! `RECLAIM_BENCH_SCALE=4` is the factor, `RECLAIM_BENCH_RUNS=3` the number of runs; the table has
+//! `RECLAIM_BENCH_SCALE=10` is the factor, `RECLAIM_BENCH_RUNS=3` the number of runs; the table has
 //! medians.
 
 #![expect(
@@ -68,7 +68,7 @@ struct Step {
 
 #[tokio::main]
 async fn main() {
-    let scale = setting("RECLAIM_BENCH_SCALE", 4);
+    let scale = setting("RECLAIM_BENCH_SCALE", 10);
     let runs = setting("RECLAIM_BENCH_RUNS", 3);
     let layers = Layers::generate(scale);
     let mut figures = Vec::new();

@@ -156,7 +156,6 @@ fn compare_with_compose(
             let mut compared = runner(workspace);
             compared.args(["--package", package, "--test", test]);
             compared.env(COMPOSE_VARIABLE, &binaries);
-            compared.env(REGISTRY_VARIABLE, &registry.path);
             shell::show_and_run(compared.env(DOCKERD_VARIABLE, &dockerd.path))?;
         }
         Ok(())

@@ -163,20 +163,21 @@ fn demand(ended: &RunOutput, what: &str) -> Result<(), String> {
 
 async fn kill_everywhere(title: &str, killed: Killed, window: Duration) {
     let began = Instant::now();
-    let mut slims = Slims::start(window).await;
-    let calls = Binary::new(&slims, killed, window).calls().await;
+    let mut slims = Box::pin(Slims::start(window)).await;
+    let calls = Box::pin(Binary::new(&slims, killed, window).calls()).await;
     let harms = [(Moment::Before, ()), (Moment::After, ())];
     let cases = select_faults(title, cases(&calls, &harms));
     let size = cases.len();
     let mut violations = Vec::new();
     for case in cases {
-        let found = Binary::new(&slims, killed, window).check(&case).await;
+        let binary = Binary::new(&slims, killed, window);
+        let found = Box::pin(binary.check(&case)).await;
         let mut found = found.unwrap_or_else(|violation| vec![violation]);
         if !found.is_empty() {
             found.insert(0, format!("{case:?}"));
             violations.push(found);
             // A store with violations is not used for other cases.
-            slims = Slims::start(window).await;
+            slims = Box::pin(Slims::start(window)).await;
         }
     }
     announce(title, size, calls.len(), began.elapsed());
