@@ -224,9 +224,15 @@ async fn an_image_without_snapshots_is_the_same_to_docker() {
         "{{.ID}} {{.Tag}} {{.CreatedAt}}",
     ];
     let listed = host.done(&list).await;
+    let size = ["image", "ls", "--format", "{{.Size}}"];
+    let whole_size = host.done(&size).await;
     let report = host.slim(&["--snapshots"]);
     assert_eq!(report["slimmed"][0]["name"], name);
     host.assert_has(false, true).await;
+    assert_ne!(host.done(&size).await, whole_size);
+    host.done(&["tag", name, "tagged:1"]).await;
+    host.done(&["rmi", "tagged:1"]).await;
+    host.done(&["push", name]).await;
     assert_eq!(sizeless(host.inspect(name).await), sizeless(whole.clone()));
     assert_eq!(host.done(&list).await, listed);
     assert!(
@@ -284,9 +290,12 @@ async fn an_image_without_layers_runs_and_shows_less() {
     let report = host.slim(&["--layers"]);
     assert_eq!(report["kept"][0]["reason"], "docker_layers", "{report:#}");
     host.assert_has(true, true).await;
+    let size = ["image", "ls", "--format", "{{.Size}}"];
+    let whole_size = host.done(&size).await;
     let report = host.slim(&["--layers", "--docker-layers"]);
     assert_eq!(report["slimmed"][0]["name"], name);
     host.assert_has(true, false).await;
+    assert_ne!(host.done(&size).await, whole_size);
     host.assert_runs(name).await;
 
     let cut = host.inspect(name).await;
