@@ -1,9 +1,9 @@
 //! The images of the bench, by name.
 //!
-//! The names, the order of the layers, which images share them, and roughly their sizes are those of
-//! official images for linux/amd64 in 2024, as registries list them, rounded. The last six are three
-//! services in two versions each, as teams build them on such images. Nothing is fetched: the layers
-//! are filled with generated files.
+//! The names, the order of the layers and which images share them follow official images for linux/amd64
+//! of 2024. The sizes are approximate: they show which layers are large, not the bytes of a release. The
+//! last six are three services in two versions each, as teams build them on such images. Nothing is
+//! fetched: the layers are filled with generated files.
 
 /// An image: the layers of its base, and its own.
 pub(crate) struct Shape {
