@@ -304,6 +304,12 @@ async fn the_table_shows_columns_totals_and_images() {
     default  5  1  SIZE  SIZE  SIZE  SIZE (PERCENT)
     k8s.io  1  1  SIZE  SIZE  SIZE  SIZE (PERCENT)
 
+    Each step alone would free now:
+
+    NAMESPACE  GARBAGE  HISTORY  SNAPSHOTS  LAYERS  PLATFORMS  IMAGES
+    default  SIZE  SIZE  SIZE  SIZE  SIZE  SIZE
+    k8s.io  SIZE  SIZE  SIZE  SIZE  SIZE  SIZE
+
     TYPE  BLOBS  CONTENT  SNAPSHOTS  UNPACKED  SIZE
     In use  7  SIZE  6  SIZE  SIZE
     Held by gc.root labels  1  SIZE  0  SIZE  SIZE
@@ -341,6 +347,11 @@ async fn the_table_shows_columns_totals_and_images() {
     assert_output_snapshot!(one, @"
     NAMESPACE  IMAGES  ACTIVE  SIZE  SHARED  PRUNE  PRUNE -A
     k8s.io  1  1  SIZE  SIZE  SIZE  SIZE (PERCENT)
+
+    Each step alone would free now:
+
+    NAMESPACE  GARBAGE  HISTORY  SNAPSHOTS  LAYERS  PLATFORMS  IMAGES
+    k8s.io  SIZE  SIZE  SIZE  SIZE  SIZE  SIZE
 
     TYPE  BLOBS  CONTENT  SNAPSHOTS  UNPACKED  SIZE
     In use  7  SIZE  6  SIZE  SIZE

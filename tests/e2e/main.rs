@@ -14,6 +14,7 @@ mod df;
 mod directories;
 mod earlier_version;
 mod failures;
+mod freeable;
 mod history;
 mod holds;
 mod image_rm;

@@ -1,5 +1,6 @@
 //! `reclaim image slim`: parts of images go, and the images stay.
 
+mod platforms;
 mod refusals;
 mod starts;
 
@@ -305,6 +306,11 @@ fn wrong_usage_changes_nothing() {
         (
             &["--all", "--filter", "reference=x"],
             "accepted filters are",
+        ),
+        (&["--all", "--platform", "linux/s390x"], "--platforms"),
+        (
+            &["--all", "--platforms", "--platform", "s390x"],
+            "expected OS/ARCH or OS/ARCH/VARIANT, such as linux/arm64",
         ),
     ] {
         let args = with(&["image", "slim"], args);

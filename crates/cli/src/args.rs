@@ -64,6 +64,12 @@ pub(crate) enum Command {
     /// Where containerd's directories are visible, its own files and the overlayfs and native
     /// directories without a record are counted too, so that the total is what `du` counts.
     /// Content that several namespaces share counts in each of them, and once in the total.
+    ///
+    /// A second table has what each step alone would free now: the garbage that the next collection
+    /// frees; unpacked layers that only build history holds, snapshots of unused images, layers of
+    /// unpacked images, and platforms that the machine does not run (`reclaim image slim`); and
+    /// unused images (`reclaim image prune --all`). The steps overlap, so they do not add up.
+    ///
     /// With --namespace only that namespace is listed; the total still covers all namespaces.
     Df(DfArgs),
 

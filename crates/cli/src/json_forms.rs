@@ -19,7 +19,7 @@ const AUDIT: &str = "`reclaim history --all --format json`";
 const INHIBIT: &str = "`reclaim inhibit --list --format json`";
 
 /// Keys whose objects have names that users chose.
-const CHOSEN_KEYS: &[&str] = &["service_images"];
+const CHOSEN_KEYS: &[&str] = &["service_images", "unpacked"];
 
 /// Keys whose values are words that scripts compare.
 const WORDS: &[&str] = &[

@@ -10,7 +10,8 @@ use reclaim_model::{
     Separator, SnapshotId, SnapshotSizes, chain,
 };
 use reclaim_plan::{
-    DetailedImages, Question, UsageInput, detailed_images, disk_usage, image_objects, projects, why,
+    DetailedImages, Question, UsageInput, detailed_images, disk_usage, image_layers, image_objects,
+    projects, why,
 };
 use reclaim_store::{ContentFiles, Directories, NO_LABELS, StoreError};
 use tracing::{Instrument, debug, info_span, warn};
@@ -420,6 +421,7 @@ fn list(preview: &Preview, bytes: &SnapshotSizes) -> ImageList {
     let namespace = &plan.namespace;
     let objects = image_objects(inventory, namespace);
     let sizes = objects.sizes(bytes);
+    let layers = image_layers(inventory, namespace);
     let steps = plan.steps.iter();
     let removed = steps.map(|step| (step.image.name.as_str(), Ok(step.reason)));
     let kept = plan.kept.iter();
@@ -432,6 +434,7 @@ fn list(preview: &Preview, bytes: &SnapshotSizes) -> ImageList {
         target: image.target.digest.clone(),
         created: image.created_at,
         size: sizes[&image.target.digest],
+        layers: layers[&image.target.digest].clone(),
         pinned: image.pin(),
         verdict: verdicts[image.name.as_str()],
     });

@@ -10,8 +10,8 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
-    Amount, Digest, Holder, HolderKind, KeepReason, LeaseHolding, Namespace, OutsideRecords,
-    RemoveReason,
+    Amount, Digest, Freeable, Holder, HolderKind, KeepReason, LeaseHolding, Namespace,
+    OutsideRecords, RemoveReason,
 };
 
 /// The size of one image, in bytes: apparent bytes of content, allocated bytes of snapshots.
@@ -131,6 +131,11 @@ impl UsageByColumn {
     /// Returns what a prune of all unused images frees, dangling ones included.
     pub fn reclaimable(&self) -> Amount {
         self.sum(|column| matches!(column, Column::Unused | Column::Dangling))
+    }
+
+    /// Returns what the next collection frees without any removal.
+    pub fn garbage(&self) -> Amount {
+        self.sum(|column| matches!(column, Column::Expired | Column::Pending))
     }
 
     /// Adds a blob to a column.
@@ -257,6 +262,9 @@ pub struct NamespaceUsage {
     /// Everything that the namespace has.
     #[serde(flatten)]
     pub usage: UsageByColumn,
+    /// What each step would free alone; `None` in the answer of an older daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeable: Option<Freeable>,
     /// Its images, sorted by name; `None` if they are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_usage: Option<Vec<ImageUsage>>,
@@ -276,6 +284,7 @@ impl NamespaceUsage {
             active: images.iter().filter(is_active).count(),
             shared_bytes: 0,
             usage: UsageByColumn::default(),
+            freeable: None,
             image_usage: Some(images),
             leases: Some(leases),
         }

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, ImageSize, KeepReason, Namespace, Pin, RemoveReason};
+use crate::{Digest, ImageSize, KeepReason, Namespace, Pin, PlatformLayers, RemoveReason};
 
 /// The images of a namespace, as they were at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,10 @@ pub struct ListedImage {
     /// What its target occupies.
     #[serde(flatten)]
     pub size: ImageSize,
+    /// Which layers of its platforms are here, sorted by manifest; empty if it has none, or in the
+    /// answer of an older daemon.
+    #[serde(default)]
+    pub layers: Vec<PlatformLayers>,
     /// When the record was made, if containerd knows it.
     pub created: Option<Timestamp>,
     /// Who pinned it, if anything did.
@@ -177,6 +181,7 @@ mod tests {
                 name: "app:1".to_owned(),
                 target: Digest::Sha256([1; 32]),
                 size: ImageSize::default(),
+                layers: Vec::new(),
                 created: None,
                 pinned: None,
                 verdict,

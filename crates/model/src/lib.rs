@@ -13,6 +13,7 @@ mod error;
 mod filter;
 pub mod form;
 mod free_target;
+mod freeable;
 mod gap;
 mod gc_conditions;
 mod gc_labels;
@@ -30,6 +31,7 @@ mod names;
 mod pin;
 mod plan;
 mod platform;
+mod platform_layers;
 mod policy;
 mod printable;
 mod project;
@@ -59,6 +61,7 @@ pub use error::chain;
 pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
 pub use form::{VERSION, Versioned};
 pub use free_target::{FreeAmount, FreeAmountError, FreeTarget, FreeTargetError, ResolvedTarget};
+pub use freeable::Freeable;
 pub use gap::{Gap, List};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
 pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, gc_ref_kind, parse_expiry};
@@ -87,7 +90,8 @@ pub use plan::{
     Amount, Estimate, Freed, FreedBlob, FreedSnapshot, KeepReason, Kept, NotCounted, Plan,
     Reclaimed, RemoveReason, Step,
 };
-pub use platform::Platform;
+pub use platform::{Platform, PlatformError};
+pub use platform_layers::PlatformLayers;
 pub use policy::{
     ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, LastUse, LastUses, Pattern, PatternError,
     PolicyName, PolicyNameError, PresentTarget, RULE_FILTER_KEYS, RecordTimes, RegistryAnswer,

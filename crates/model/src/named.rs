@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::form::{self, Problem};
 use crate::reference::ReferenceError;
-use crate::{Digest, Holder, HolderKind, shortened};
+use crate::{Digest, Holder, HolderKind, Platform, shortened};
 
 /// How many characters of an ID Docker shows.
 const SHORT_ID: usize = 12;
@@ -99,6 +99,20 @@ pub enum NotRemoved {
     /// It is the beginning of several IDs.
     #[error("ambiguous reference")]
     Ambiguous,
+    /// The image has none of the platforms that were to be freed.
+    #[error(
+        "{image} does not have {}; its platforms here are {}",
+        list(wanted),
+        list(present)
+    )]
+    NoSuchPlatform {
+        /// The image, as typed.
+        image: String,
+        /// The platforms of the request.
+        wanted: Vec<Platform>,
+        /// Those that the image has here, sorted.
+        present: Vec<Platform>,
+    },
     /// Something prevents the removal.
     #[error("{0}")]
     Conflict(Conflict),
@@ -119,6 +133,7 @@ impl Problem for NotRemoved {
             Self::Blank | Self::Reference(_) => "bad_name",
             Self::NoSuchImage(_) => "no_such_image",
             Self::Ambiguous => "ambiguous",
+            Self::NoSuchPlatform { .. } => "no_such_platform",
             Self::Conflict(_) => "conflict",
             Self::Changed => "changed",
             Self::Cancelled => "cancelled",
@@ -182,6 +197,14 @@ impl ConflictCause {
             Self::MultipleRepositories | Self::Holder(_) | Self::Pinned | Self::Other(_) => None,
         }
     }
+}
+
+fn list(platforms: &[Platform]) -> String {
+    if platforms.is_empty() {
+        return "unknown".to_owned();
+    }
+    let texts: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+    texts.join(", ")
 }
 
 fn force_words(can_be_forced: bool) -> &'static str {

@@ -1,5 +1,8 @@
 //! Platforms: the operating system and processor that an image is for.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 /// The platform of an image, in Go's terms. Missing parts are empty.
@@ -74,16 +77,77 @@ impl Platform {
     }
 }
 
+/// As people write it: `linux/arm64` or `linux/arm/v7`.
+impl fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            os,
+            architecture,
+            variant,
+        } = self;
+        write!(formatter, "{os}/{architecture}")?;
+        if !variant.is_empty() {
+            write!(formatter, "/{variant}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a text is not a platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a platform: expected OS/ARCH or OS/ARCH/VARIANT, such as linux/arm64")]
+pub struct PlatformError(String);
+
+impl FromStr for Platform {
+    type Err = PlatformError;
+
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let is_part = |part: &&str| {
+            let mut bytes = part.bytes();
+            !part.is_empty() && bytes.all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))
+        };
+        if !parts.iter().all(is_part) {
+            return Err(PlatformError(text.to_owned()));
+        }
+        let (os, architecture, variant) = match parts[..] {
+            [os, architecture] => (os, architecture, ""),
+            [os, architecture, variant] => (os, architecture, variant),
+            _ => return Err(PlatformError(text.to_owned())),
+        };
+        Ok(Self {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.to_owned(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn platform(text: &str) -> Platform {
-        let mut parts = text.split('/').map(str::to_owned);
-        Platform {
-            os: parts.next().unwrap(),
-            architecture: parts.next().unwrap(),
-            variant: parts.next().unwrap_or_default(),
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn is_written_as_it_is_read() {
+        for text in ["linux/amd64", "linux/arm/v7", "windows/x86_64"] {
+            assert_eq!(platform(text).to_string(), text);
+        }
+        for text in [
+            "",
+            "linux",
+            "linux/",
+            "/arm64",
+            "linux/arm/v7/x",
+            "linux/arm64,",
+            "a b/c",
+            "linux//v7",
+        ] {
+            let error = text.parse::<Platform>().unwrap_err();
+            assert!(error.to_string().contains("such as linux/arm64"), "{error}");
         }
     }
 

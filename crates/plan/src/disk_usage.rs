@@ -16,6 +16,11 @@
 //! shared; each says how much of its content others have too. The total is what pruning all
 //! namespaces would leave and free.
 //!
+//! # What each step frees
+//!
+//! [`Freeable`](reclaim_model::Freeable) has for each part of images what a request for this part
+//! alone frees, by the code that plans it.
+//!
 //! # What is on disk
 //!
 //! Content counts by the length of its files, snapshots by what their snapshotter says that they
@@ -25,6 +30,7 @@
 //! files are not columns; [`DiskUsage::on_disk`] adds them.
 
 mod claims;
+mod freeable;
 mod images;
 mod shortfall;
 mod sole;
@@ -45,6 +51,7 @@ use crate::select::{select_dangling, select_unused};
 use crate::weights::weights;
 
 use claims::{Verdicts, claims};
+use freeable::by_parts;
 pub use shortfall::shortfall;
 
 /// What disk usage is computed from.
@@ -108,6 +115,8 @@ pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
         let mut leased = held.in_columns(&columns);
         leased.measure(bytes);
         let mut found = NamespaceUsage::new(name.clone(), images, leased.leases);
+        let by_parts = by_parts(inventory, name, &facts, registered, &roles, bytes);
+        found.freeable = Some(by_parts);
         let nodes = (0..).zip(columns).zip(weights);
         for ((id, column), weight) in nodes.filter(|(_, weight)| weight.is_there()) {
             if let Node::Blob(index) = facts.graph.node(id) {
@@ -138,6 +147,12 @@ pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
     }
     enter_blobs(entries, &mut usage);
     enter_unknown_content(inventory, &mut usage);
+    for found in &mut usage.namespaces {
+        if let Some(freeable) = &mut found.freeable {
+            freeable.garbage = found.usage.garbage();
+            freeable.images = found.usage.reclaimable();
+        }
+    }
     for blob in input.orphaned.unwrap_or_default() {
         usage.total.add_blob(Column::Orphaned, blob.bytes);
     }

@@ -39,7 +39,7 @@
 //! slim                        which parts of images go
 //! decision                    the plan, except the sizes of snapshots
 //! limit, eviction             a plan cut down to what is needed
-//! disk_usage, image_details, project_usage, why, …
+//! disk_usage, image_details, image_layers, project_usage, why, …
 //!                             answers to questions without a plan
 //! check                       the plan's linter, which uses none of the above
 //! ```
@@ -63,6 +63,7 @@ mod graph;
 mod history;
 mod holdings;
 mod image_details;
+mod image_layers;
 mod image_mounts;
 mod in_use;
 mod last_copy;
@@ -98,6 +99,7 @@ pub use eviction::{EvictionCandidate, Limited, eviction_order, limit_by_use};
 pub use image_details::{
     ConfigDetails, DetailedImages, ImageDetails, ManifestDetails, detailed_images,
 };
+pub use image_layers::image_layers;
 pub use in_use::targets_in_use;
 pub use left::left;
 pub use limit::{TooLittle, limit};

@@ -14,7 +14,7 @@
 //! something from this image and free nothing.
 
 mod held;
-mod manifests;
+pub(crate) mod manifests;
 mod platforms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +70,7 @@ pub(crate) fn slim(
         request,
         verdicts: select(facts, &request.filters),
         by_identity: TargetsByDigest::new(identities),
-        manifests: manifests(facts),
+        manifests: manifests(&facts.graph, facts.documents),
         selected,
         refusals: BTreeMap::new(),
         cuts: BTreeSet::new(),
@@ -446,7 +446,7 @@ impl<'a> Planner<'_, 'a> {
 
     fn finish(self, named: Vec<Named>) -> Slim {
         let mut slim = Slim {
-            named,
+            named: self.with_missing_platforms(named),
             ..Slim::default()
         };
         let mut losing: BTreeMap<usize, BTreeMap<Part, Vec<Digest>>> = BTreeMap::new();

@@ -75,7 +75,7 @@ impl From<NotRemoved> for ApiError {
         let status = match &error {
             NotRemoved::Blank | NotRemoved::Reference(_) => StatusCode::BAD_REQUEST,
             NotRemoved::NoSuchImage(_) | NotRemoved::Ambiguous => StatusCode::NOT_FOUND,
-            NotRemoved::Conflict(_) => StatusCode::CONFLICT,
+            NotRemoved::Conflict(_) | NotRemoved::NoSuchPlatform { .. } => StatusCode::CONFLICT,
             NotRemoved::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
             NotRemoved::Changed | NotRemoved::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -1,7 +1,7 @@
 //! Arguments of `reclaim image`, `reclaim pin` and `reclaim unpin`.
 
 use clap::{Args, Subcommand};
-use reclaim_model::{FreeTarget, Namespace};
+use reclaim_model::{FreeTarget, Namespace, Platform};
 
 use super::Format;
 use super::how::HowArgs;
@@ -55,6 +55,10 @@ pub(crate) enum ImageCommand {
     ///
     /// Each image is one row, with its other names below the first; the CRI plugin keeps three per
     /// image. If a prune would treat the names differently, each name shows its own result.
+    ///
+    /// LAYERS is `packed` if all layers are here compressed, `unpacked` if the image is unpacked and
+    /// has no layer compressed, `both`, or how many layers are missing. `reclaim image slim` frees
+    /// one of the two.
     Ls(LsArgs),
 }
 
@@ -166,6 +170,18 @@ pub(crate) struct SlimArgs {
     /// Pulling the image for that platform fetches it again. A platform that a container uses stays.
     #[arg(long)]
     pub(crate) platforms: bool,
+
+    /// With --platforms, free this platform, such as linux/arm64 or linux/arm/v7
+    ///
+    /// Repeatable. Only the named platforms are freed, also one that this machine runs, if no
+    /// container uses it. The last platform of an image stays. A named image that has none of these
+    /// platforms is an error.
+    #[arg(
+        long = "platform",
+        value_name = "OS/ARCH[/VARIANT]",
+        requires = "platforms"
+    )]
+    pub(crate) named_platforms: Vec<Platform>,
 
     /// Free unpacked layers that only build history holds; needs --all
     ///

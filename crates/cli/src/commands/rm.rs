@@ -47,6 +47,7 @@ fn exit(report: &Report, force: bool) -> Exit {
             | NotRemoved::Conflict(_)
             | NotRemoved::Changed
             | NotRemoved::Cancelled
+            | NotRemoved::NoSuchPlatform { .. }
             | NotRemoved::Failed(_),
         ) => true,
     };

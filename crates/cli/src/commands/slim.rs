@@ -33,7 +33,7 @@ fn request(globals: &Globals, args: &SlimArgs) -> Result<PruneRequest, CommandEr
         parts: parts(args),
         names: args.which.images.clone(),
         filters,
-        platforms: Vec::new(),
+        platforms: args.named_platforms.clone(),
         docker_layers: args.docker_layers,
     };
     Ok(PruneRequest::new(namespace, parts)

@@ -14,15 +14,15 @@ use reclaim_maintenance::{
 };
 use reclaim_model::{
     Amount, Answer, Answers, Column, Conflict, ConflictCause, Cut, CutTarget, DeleteGuard, Digest,
-    DigestError, DiskUsage, Estimate, Failed, Filesystem, Freed, FreedBlob, FreedSnapshot, HeldRun,
-    HeldRuns, Holder, HolderKind, HolderPath, HolderRole, ImageList, ImageSize, ImageUsage,
-    ImageVerdict, InhibitScope, Inhibitor, KeepReason, Kept, LeaseHolding, Leased, Left,
-    LeftHolder, LeftThing, ListedImage, Mode, Named, NamedRemoval, Namespace, NamespaceUsage,
-    NotCounted, NotPinned, NotRemoved, Outlook, OutsideRecords, Part, Pin, PinAction, PinOutcome,
-    Pinned, Pins, Place, ProjectImage, ProjectImageMode, ProjectList, ProjectUsage, PruneVerdicts,
-    Reclaimed, ReferenceError, RefuseReason, Refused, RemoveReason, Removed, Report,
-    ResolvedTarget, Room, Row, RunId, Slimmed, SnapshotId, Thing, ThingKind, Unrecorded,
-    UsageByColumn, Versioned,
+    DigestError, DiskUsage, Estimate, Failed, Filesystem, Freeable, Freed, FreedBlob,
+    FreedSnapshot, HeldRun, HeldRuns, Holder, HolderKind, HolderPath, HolderRole, ImageList,
+    ImageSize, ImageUsage, ImageVerdict, InhibitScope, Inhibitor, KeepReason, Kept, LeaseHolding,
+    Leased, Left, LeftHolder, LeftThing, ListedImage, Mode, Named, NamedRemoval, Namespace,
+    NamespaceUsage, NotCounted, NotPinned, NotRemoved, Outlook, OutsideRecords, Part, Pin,
+    PinAction, PinOutcome, Pinned, Pins, Place, Platform, PlatformLayers, ProjectImage,
+    ProjectImageMode, ProjectList, ProjectUsage, PruneVerdicts, Reclaimed, ReferenceError,
+    RefuseReason, Refused, RemoveReason, Removed, Report, ResolvedTarget, Room, Row, RunId,
+    Slimmed, SnapshotId, Thing, ThingKind, Unrecorded, UsageByColumn, Versioned,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -230,6 +230,11 @@ fn not_removed() -> Vec<NotRemoved> {
     let others = [
         NotRemoved::Blank,
         NotRemoved::NoSuchImage(text()),
+        NotRemoved::NoSuchPlatform {
+            image: text(),
+            wanted: vec![Platform::host()],
+            present: vec![Platform::host()],
+        },
         NotRemoved::Ambiguous,
         NotRemoved::Changed,
         NotRemoved::Cancelled,
@@ -445,6 +450,13 @@ pub(super) fn image_list() -> Value {
         name: text(),
         target: digest(),
         size: size(),
+        layers: vec![PlatformLayers {
+            manifest: digest(),
+            platform: Some(Platform::host()),
+            total: 1,
+            packed: 1,
+            unpacked: [("overlayfs".into(), 1)].into(),
+        }],
         created: Some(Timestamp::UNIX_EPOCH),
         pinned: Some(pin),
         verdict,
@@ -504,6 +516,14 @@ pub(super) fn disk_usage() -> Value {
             active: 1,
             shared_bytes: 1,
             usage: columns(),
+            freeable: Some(Freeable {
+                garbage: amount(),
+                build_history: amount(),
+                snapshots: amount(),
+                layers: amount(),
+                platforms: amount(),
+                images: amount(),
+            }),
             image_usage: Some(images.collect()),
             leases: Some(vec![lease()]),
         }],

@@ -1,7 +1,7 @@
 //! Disk usage.
 
 use reclaim_model::{
-    Amount, Column, DiskUsage, HumanSize, ImageUsage, OutsideRecords, UsageByColumn,
+    Amount, Column, DiskUsage, Freeable, HumanSize, ImageUsage, OutsideRecords, UsageByColumn,
 };
 
 use super::{Table, Text, Truncation, not_freed, shown_name};
@@ -11,6 +11,12 @@ use super::{Table, Text, Truncation, not_freed, shown_name};
 pub(crate) fn usage(usage: &DiskUsage, trunc: Truncation) -> Text {
     let mut text = Text::of(&namespaces(usage));
     text.blank();
+    if usage.namespaces.iter().any(|it| it.freeable.is_some()) {
+        text.line("Each step alone would free now:");
+        text.blank();
+        text.table(&freeable(usage));
+        text.blank();
+    }
     text.table(&columns(usage));
     if !usage.orphaned_known {
         text.line(
@@ -81,6 +87,44 @@ fn namespaces(usage: &DiskUsage) -> Table {
             HumanSize(found.shared_bytes).to_string(),
             size(found.usage.column(Column::Dangling)),
             reclaimable(&found.usage),
+        ]);
+    }
+    table
+}
+
+/// Renders what each step would free, from what is never needed again to whole images.
+fn freeable(usage: &DiskUsage) -> Table {
+    let heads = [
+        "NAMESPACE",
+        "GARBAGE",
+        "HISTORY",
+        "SNAPSHOTS",
+        "LAYERS",
+        "PLATFORMS",
+        "IMAGES",
+    ];
+    let mut table = Table::new(heads);
+    table.align_right(1..=6);
+    for found in &usage.namespaces {
+        let Some(freeable) = found.freeable else {
+            continue;
+        };
+        let Freeable {
+            garbage,
+            build_history,
+            snapshots,
+            layers,
+            platforms,
+            images,
+        } = freeable;
+        table.add_row([
+            found.namespace.to_string(),
+            size(garbage),
+            size(build_history),
+            size(snapshots),
+            size(layers),
+            size(platforms),
+            size(images),
         ]);
     }
     table

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use reclaim_model::{Digest, HumanSize, KeepReason, ListedImage, Reference};
+use reclaim_model::{Digest, HumanSize, KeepReason, ListedImage, PlatformLayers, Reference};
 
 use super::{Table, Text, Truncation, age, shown_name};
 
@@ -49,7 +49,7 @@ pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, trunc: Truncation)
             let word = image.verdict_word();
             let is_same = word == of_group || image.verdict == Err(KeepReason::CriGroup);
             let word = if is_same { "" } else { word };
-            table.add_row([&name, "", "", "", "", "", word]);
+            table.add_row([&name, "", "", "", "", "", word, ""]);
         }
     }
     Text::of(&table)
@@ -57,13 +57,13 @@ pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, trunc: Truncation)
 
 fn empty() -> Table {
     let mut table = Table::new([
-        "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A",
+        "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A", "LAYERS",
     ]);
     table.align_right(2..=4);
     table
 }
 
-fn row(image: &ListedImage, now: Timestamp, trunc: Truncation) -> [String; 7] {
+fn row(image: &ListedImage, now: Timestamp, trunc: Truncation) -> [String; 8] {
     [
         shown_name(&image.name, &image.target),
         trunc.digest(&image.target),
@@ -72,7 +72,37 @@ fn row(image: &ListedImage, now: Timestamp, trunc: Truncation) -> [String; 7] {
         HumanSize(image.size.shared_bytes).to_string(),
         age(image.created, now),
         image.verdict_word().to_owned(),
+        layers(&image.layers),
     ]
+}
+
+/// Renders which copies of its layers an image has. Of several platforms those count of which any
+/// layer is here: others were not pulled.
+fn layers(platforms: &[PlatformLayers]) -> String {
+    let here = platforms.iter().filter(|it| it.is_any_here());
+    let here: Vec<&PlatformLayers> = here.collect();
+    let counted = if here.is_empty() {
+        platforms.iter().collect()
+    } else {
+        here
+    };
+    let total: usize = counted.iter().map(|it| it.total).sum();
+    let packed: usize = counted.iter().map(|it| it.packed).sum();
+    let is_unpacked = counted.iter().any(|it| !it.unpacked.is_empty());
+    let word = if is_unpacked { "unpacked" } else { "packed" };
+    match total - packed {
+        _ if total == 0 => "-".to_owned(),
+        0 if is_unpacked => "both".to_owned(),
+        0 => word.to_owned(),
+        missing if missing == total => {
+            if is_unpacked {
+                word.to_owned()
+            } else {
+                "none".to_owned()
+            }
+        }
+        missing => format!("{word}, {missing} of {total} missing"),
+    }
 }
 
 /// Returns the position of a name among those of its image: tags first, then names with a digest,
@@ -92,12 +122,49 @@ mod tests {
 
     use super::*;
 
+    fn platform(total: usize, packed: usize, is_unpacked: bool) -> PlatformLayers {
+        PlatformLayers {
+            manifest: Digest::Sha256([1; 32]),
+            platform: None,
+            total,
+            packed,
+            unpacked: is_unpacked
+                .then(|| ("overlayfs".into(), total))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn says_which_copies_of_its_layers_an_image_has() {
+        let here = |packed| platform(5, packed, false);
+        let unpacked = |packed| platform(5, packed, true);
+        for (platforms, text) in [
+            (&[][..], "-"),
+            (&[platform(0, 0, false)], "-"),
+            (&[here(0)], "none"),
+            (&[here(5)], "packed"),
+            (&[here(2)], "packed, 3 of 5 missing"),
+            (&[unpacked(5)], "both"),
+            (&[unpacked(0)], "unpacked"),
+            (&[unpacked(2)], "unpacked, 3 of 5 missing"),
+            // A platform that was not pulled does not count.
+            (&[here(0), unpacked(5)], "both"),
+            (&[here(5), unpacked(5)], "both"),
+            (&[here(5), unpacked(0)], "unpacked, 5 of 10 missing"),
+            (&[here(0), here(0)], "none"),
+        ] {
+            assert_eq!(layers(platforms), text, "{platforms:?}");
+        }
+    }
+
     fn image(name: &str, digit: &str, verdict: Result<RemoveReason, KeepReason>) -> ListedImage {
         ListedImage {
             name: name.to_owned(),
             target: format!("sha256:{}", digit.repeat(64)).parse().unwrap(),
             created: None,
             size: ImageSize::default(),
+            layers: vec![platform(2, 1, true)],
             pinned: None,
             verdict,
         }
@@ -126,7 +193,8 @@ mod tests {
         let size = ["0B"; 3];
         let whole = |name: &str, digit: &str, word: &str| -> Vec<String> {
             let target = digit.repeat(12);
-            let row = [&[name, &target][..], &size, &["unknown", word]].concat();
+            let layers = "unpacked, 1 of 2 missing";
+            let row = [&[name, &target][..], &size, &["unknown", word, layers]].concat();
             row.into_iter().map(str::to_owned).collect()
         };
         let expected = [

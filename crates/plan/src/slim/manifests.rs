@@ -1,45 +1,46 @@
 //! The manifests of a namespace, and from which of them an image can be started.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{Child, Config, Digest, Document, Platform, SnapshotId, SnapshotKind};
 
-use crate::facts::Facts;
 use crate::graph::{Graph, Node, NodeId};
 
 /// A manifest that is here.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Manifest<'a> {
-    pub(super) digest: &'a Digest,
-    pub(super) config_digest: &'a Digest,
+pub(crate) struct Manifest<'a> {
+    pub(crate) digest: &'a Digest,
+    pub(crate) config_digest: &'a Digest,
     /// `None` if it cannot be read.
     config: Option<&'a Config>,
     /// In order; of an artifact, other things.
-    pub(super) layers: &'a [Child],
+    pub(crate) layers: &'a [Child],
 }
 
 impl<'a> Manifest<'a> {
     /// Whether it is that of an image whose configuration is known.
-    pub(super) fn is_image(self) -> bool {
+    pub(crate) fn is_image(self) -> bool {
         self.config.is_some() && self.layers.iter().all(|it| it.is_layer)
     }
 
     /// Returns the chain ID of its layers.
-    pub(super) fn chain(self) -> Option<&'a Digest> {
+    pub(crate) fn chain(self) -> Option<&'a Digest> {
         self.config?.chain_id.as_ref()
     }
 
     /// Returns its platform.
-    pub(super) fn platform(self) -> Option<&'a Platform> {
+    pub(crate) fn platform(self) -> Option<&'a Platform> {
         self.config?.platform.as_deref()
     }
 }
 
 /// Returns every manifest here, by digest.
-pub(super) fn manifests<'a>(facts: &Facts<'a>) -> Vec<Manifest<'a>> {
-    let blobs = facts.graph.blobs();
-    let here = facts
-        .documents
+pub(crate) fn manifests<'a>(
+    graph: &Graph<'a>,
+    documents: &'a BTreeMap<Digest, Document>,
+) -> Vec<Manifest<'a>> {
+    let blobs = graph.blobs();
+    let here = documents
         .iter()
         .filter(|(digest, _)| blobs.contains(digest));
     let manifests = here.filter_map(|(digest, document)| {
@@ -47,7 +48,7 @@ pub(super) fn manifests<'a>(facts: &Facts<'a>) -> Vec<Manifest<'a>> {
             return None;
         };
         let (first, layers) = children.split_first()?;
-        let config = match facts.documents.get(&first.digest) {
+        let config = match documents.get(&first.digest) {
             Some(Document::Config(config)) => Some(config),
             Some(
                 Document::Index(_)
@@ -69,7 +70,7 @@ pub(super) fn manifests<'a>(facts: &Facts<'a>) -> Vec<Manifest<'a>> {
 }
 
 /// Whether a snapshot is the top of a chain of committed ones, one for each layer.
-pub(super) fn is_complete(graph: &Graph<'_>, id: &SnapshotId, manifest: Manifest<'_>) -> bool {
+pub(crate) fn is_complete(graph: &Graph<'_>, id: &SnapshotId, manifest: Manifest<'_>) -> bool {
     let mut depth = 0;
     let mut at = graph.find_snapshot(id);
     while let Some(node) = at {

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_model::{Cut, CutTarget, Digest, Document, GcRef, KeepReason, Part, Platform};
+use reclaim_model::{
+    Cut, CutTarget, Digest, Document, GcRef, KeepReason, Named, NotRemoved, Part, Platform,
+};
 
 use super::Planner;
 use super::manifests::Manifest;
 use crate::cuts::is_plain;
 use crate::graph::Node;
 use crate::last_copy::has_source;
+use crate::named::{group, ids_of_targets, matching};
 
 impl<'a> Planner<'_, 'a> {
     /// Proposes to cut platforms of images for several.
@@ -64,6 +67,47 @@ impl<'a> Planner<'_, 'a> {
         }
         let platform = platform.normalized();
         named.iter().any(|named| named.normalized() == platform)
+    }
+
+    /// Reports the names of images that have none of the platforms of the request.
+    pub(super) fn with_missing_platforms(&self, named: Vec<Named>) -> Vec<Named> {
+        let wanted = &self.request.platforms;
+        if wanted.is_empty() || !self.request.parts.contains(&Part::Platforms) {
+            return named;
+        }
+        let images = &self.facts.graph.namespace.images;
+        let ids = ids_of_targets(self.facts);
+        let named = named.into_iter().map(|named| {
+            let Ok(group) = group(images, |prefix| matching(&ids, prefix), &named.name) else {
+                return named;
+            };
+            let present = self.platforms_of(&group);
+            if present.iter().any(|it| self.is_requested(Some(it))) {
+                return named;
+            }
+            let error = NotRemoved::NoSuchPlatform {
+                image: named.name.clone(),
+                wanted: wanted.clone(),
+                present: present.into_iter().collect(),
+            };
+            Named::new(named.name, Err(error))
+        });
+        named.collect()
+    }
+
+    /// Returns the platforms of images whose manifest and configuration are here.
+    fn platforms_of(&self, images: &[usize]) -> BTreeSet<Platform> {
+        let is_part = |digest: &Digest| {
+            let mut images = images.iter();
+            images.any(|image| {
+                let contents = &self.facts.targets.of_image(*image).contents;
+                contents.identity.binary_search(&digest).is_ok()
+            })
+        };
+        let manifests = self.manifests.iter().filter(|it| it.is_image());
+        let manifests = manifests.filter(|it| is_part(it.digest));
+        let platforms = manifests.filter_map(|it| it.platform()).cloned();
+        platforms.collect()
     }
 
     /// Returns the manifests and the chain IDs that containers use, whatever holds these.

@@ -11,9 +11,13 @@ mod disk_usage;
 #[cfg(test)]
 mod filters;
 #[cfg(test)]
+mod freeable;
+#[cfg(test)]
 mod history;
 #[cfg(test)]
 mod image_details;
+#[cfg(test)]
+mod image_layers;
 #[cfg(test)]
 mod in_use;
 #[cfg(test)]

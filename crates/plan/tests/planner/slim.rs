@@ -378,7 +378,7 @@ fn the_linter_finds_the_loss_of_both_copies() {
 }
 
 /// An index of the host's platform, a foreign one, and one of unknown platform, all unpacked.
-fn several() -> World {
+pub(crate) fn several() -> World {
     let mut world = World::new();
     for (name, platform) in [
         ("H", Some(Platform::host())),
@@ -451,6 +451,44 @@ fn a_platform_that_is_used_or_the_last_stays() {
         blob.sources = reclaim_model::Sources::default();
     }
     assert_stays(&platforms(&built, &[]), "a:1", KeepReason::LastCopy);
+}
+
+/// An error names what the image has instead.
+#[test]
+fn a_named_image_without_the_platform_is_reported() {
+    let mut world = several();
+    world.image(&library("b:1"), "B");
+    let arm: Platform = "linux/arm/v6".parse().unwrap();
+    let error = |name: &str, platforms: &[&Platform]| {
+        let parts = ImageParts {
+            names: vec![name.to_owned()],
+            platforms: platforms.iter().map(|it| (*it).clone()).collect(),
+            ..parts(&[Part::Platforms])
+        };
+        let mut named = world.decide(&slim(parts)).plan.named;
+        named.remove(0).error
+    };
+    let missing = NotRemoved::NoSuchPlatform {
+        image: "a:1".to_owned(),
+        wanted: vec![arm.clone()],
+        present: vec![Platform::host(), foreign()],
+    };
+    assert_eq!(error("a:1", &[&arm]), Some(missing.clone()));
+    let host = Platform::host();
+    let expected =
+        format!("a:1 does not have linux/arm/v6; its platforms here are {host}, windows/riscv64");
+    assert_eq!(missing.to_string(), expected);
+    assert_eq!(error("a:1", &[&arm, &foreign()]), None);
+    assert_eq!(error("a:1", &[]), None);
+    let unknown = error("b:1", &[&arm]).unwrap().to_string();
+    assert!(
+        unknown.ends_with("its platforms here are unknown"),
+        "{unknown}"
+    );
+    assert!(matches!(
+        error("c:1", &[&arm]),
+        Some(NotRemoved::NoSuchImage(_))
+    ));
 }
 
 /// A platform that another image has, too, stays, and so does its reference.

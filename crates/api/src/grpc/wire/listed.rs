@@ -1,8 +1,8 @@
 //! Lists of images and projects, disk usage, and answers of `why`.
 
 use reclaim_model::{
-    Answer, DiskUsage, HolderPath, ImageList, ImageSize, ImageUsage, ImageVerdict, ListedImage,
-    Outlook, OutsideRecords, ProjectUsage, Thing, UsageByColumn,
+    Answer, DiskUsage, Freeable, HolderPath, ImageList, ImageSize, ImageUsage, ImageVerdict,
+    ListedImage, Outlook, OutsideRecords, PlatformLayers, ProjectUsage, Thing, UsageByColumn,
 };
 
 use super::things::holders;
@@ -36,6 +36,7 @@ impl From<&ListedImage> for proto::ListedImage {
             target: image.target.to_string(),
             created: image.created.map(moment),
             size: Some(image.size.into()),
+            layers: image.layers.iter().map(Into::into).collect(),
             pin: image
                 .pinned
                 .map_or(proto::Pin::Unspecified, Into::into)
@@ -48,6 +49,22 @@ impl From<&ListedImage> for proto::ListedImage {
                     proto::listed_image::Verdict::Keep(proto::KeepReason::from(reason).into())
                 }
             }),
+        }
+    }
+}
+
+impl From<&PlatformLayers> for proto::PlatformLayers {
+    fn from(layers: &PlatformLayers) -> Self {
+        let platform = layers.platform.as_ref().map(ToString::to_string);
+        let unpacked = layers.unpacked.iter();
+        Self {
+            manifest: layers.manifest.to_string(),
+            platform: platform.unwrap_or_default(),
+            total: size(layers.total),
+            packed: size(layers.packed),
+            unpacked: unpacked
+                .map(|(snapshotter, unpacked)| (snapshotter.to_string(), size(*unpacked)))
+                .collect(),
         }
     }
 }
@@ -98,6 +115,7 @@ impl From<&DiskUsage> for proto::DiskUsageResponse {
                 shared_bytes: found.shared_bytes,
                 images: images.map(Into::into).collect(),
                 leases: leases.map(Into::into).collect(),
+                freeable: found.freeable.map(Into::into),
             }
         });
         Self {
@@ -106,6 +124,27 @@ impl From<&DiskUsage> for proto::DiskUsageResponse {
             is_orphaned_known: usage.orphaned_known,
             warnings: usage.warnings.clone(),
             outside_records: usage.outside_records.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<Freeable> for proto::Freeable {
+    fn from(freeable: Freeable) -> Self {
+        let Freeable {
+            garbage,
+            build_history,
+            snapshots,
+            layers,
+            platforms,
+            images,
+        } = freeable;
+        Self {
+            garbage: Some(garbage.into()),
+            build_history: Some(build_history.into()),
+            snapshots: Some(snapshots.into()),
+            layers: Some(layers.into()),
+            platforms: Some(platforms.into()),
+            images: Some(images.into()),
         }
     }
 }

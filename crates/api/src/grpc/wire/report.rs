@@ -185,6 +185,10 @@ impl From<&NotRemoved> for proto::NotRemoved {
                 Kind::NoSuchImage
             }
             NotRemoved::Ambiguous => Kind::Ambiguous,
+            NotRemoved::NoSuchPlatform { image, .. } => {
+                subject.clone_from(image);
+                Kind::NoSuchPlatform
+            }
             NotRemoved::Conflict(found) => {
                 conflict = Some(found.into());
                 Kind::Conflict

@@ -84,6 +84,15 @@ fn every_problem_of_a_name_has_its_kind_and_message() {
             "app:1",
         ),
         (NotRemoved::Ambiguous, Kind::Ambiguous, ""),
+        (
+            NotRemoved::NoSuchPlatform {
+                image: "app:1".to_owned(),
+                wanted: vec!["linux/arm64".parse().unwrap()],
+                present: Vec::new(),
+            },
+            Kind::NoSuchPlatform,
+            "app:1",
+        ),
         (conflict(ConflictCause::Pinned), Kind::Conflict, ""),
         (NotRemoved::Changed, Kind::Changed, ""),
         (NotRemoved::Cancelled, Kind::Cancelled, ""),

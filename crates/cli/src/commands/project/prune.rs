@@ -175,6 +175,7 @@ fn is_failure(error: &NotRemoved) -> bool {
         | NotRemoved::Reference(_)
         | NotRemoved::Changed
         | NotRemoved::Cancelled
+        | NotRemoved::NoSuchPlatform { .. }
         | NotRemoved::Failed(_) => true,
     }
 }
