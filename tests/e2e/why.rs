@@ -92,12 +92,57 @@ async fn a_container_holds_its_image_through_its_snapshot() {
     );
     assert_eq!(lines[1], "used by 1 holder:");
     assert_eq!(lines[2], "  container c1");
-    assert_eq!(lines[3], "    snapshot overlayfs/c1");
+    assert_eq!(lines[3], "    snapshot overlayfs/c1 (of the container)");
     assert!(lines[5].starts_with("        config sha256:"), "{text}");
     assert_eq!(
         lines.last(),
         Some(&"prune -a: keeps it: in use: container c1")
     );
+}
+
+/// All labels that refer to a layer are named: a pull writes one, and a builder another.
+#[tokio::test]
+async fn names_the_labels_that_keep_a_layer() {
+    let rig = Rig::quiet().await;
+    let app = image("docker.io/library/app:1")
+        .layers([Layer::random(1, 900), Layer::random(2, 800)])
+        .unpack("overlayfs")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let layer = app.manifests[0].layers[1].digest.to_string();
+    let target = &app.target.digest;
+    let builders = "containerd.io/gc.ref.content.7";
+    let setting = rig.namespace.set_blob_label(target, builders, &layer);
+    setting.await.unwrap();
+    let labels = rig.namespace.blob_labels(target).await.unwrap();
+    let keys = labels.iter().filter(|(_, value)| **value == layer);
+    let keys: Vec<&String> = keys.map(|(key, _)| key).collect();
+    assert_eq!(keys.len(), 2, "{labels:?}");
+
+    let answer = why(&rig, &layer);
+    let chain = &answer["holders"][0]["chain"];
+    assert_eq!(chain[0]["by"], "target");
+    assert_eq!(chain[0]["labels"], Value::Null);
+    assert_eq!(chain[1]["by"], "label");
+    assert_eq!(chain[1]["labels"], serde_json::json!(keys));
+    let text = rig.reclaim(&["why", &layer]).exits(0).stdout;
+    let expected = format!(" (label {}, {})", keys[0], keys[1]);
+    assert!(text.contains(&expected), "{text}");
+
+    // Without them nothing keeps it, as the answer says.
+    let top = app.manifests[0].chain_ids.last().unwrap();
+    let answer = why(&rig, &format!("overlayfs/{top}"));
+    let chain = answer["holders"][0]["chain"].as_array().unwrap();
+    let labels = &chain.last().unwrap()["labels"];
+    assert_eq!(labels[0], "containerd.io/gc.ref.snapshot.overlayfs");
+    let config = &app.manifests[0].config.digest;
+    let cutting = rig
+        .namespace
+        .set_blob_label(config, labels[0].as_str().unwrap(), "");
+    cutting.await.unwrap();
+    let answer = why(&rig, &format!("overlayfs/{top}"));
+    assert_eq!(answer["fate"]["fate"], "next_collection");
 }
 
 #[tokio::test]

@@ -75,9 +75,10 @@ pub(crate) enum Command {
 
     /// Show what keeps an image, content or a snapshot
     ///
-    /// Prints the shortest reference path from each holder. If there is no holder, prints when
-    /// containerd will collect it. For an image, also prints what `image prune` and
-    /// `image prune --all` would do with it.
+    /// Prints the shortest reference path from each holder, and what makes each reference: the key of
+    /// the label, a lease, a container, the parent of a snapshot, or the target of an image. If there
+    /// is no holder, prints when containerd will collect it. For an image, also prints what
+    /// `image prune` and `image prune --all` would do with it.
     Why(WhyArgs),
 
     /// List runs that can be undone, or with --all every change and its caller

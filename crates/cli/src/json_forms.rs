@@ -24,6 +24,7 @@ const CHOSEN_KEYS: &[&str] = &["service_images", "unpacked"];
 /// Keys whose values are words that scripts compare.
 const WORDS: &[&str] = &[
     "action",
+    "by",
     "change",
     "entry_point",
     "fate",

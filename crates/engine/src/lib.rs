@@ -155,6 +155,7 @@ mod stranded;
 mod undo;
 mod unfinished;
 mod unlisted;
+mod why;
 
 // The engine and its runs.
 pub use audit::{AuditError, AuditLimits, AuditLog, Audited};

@@ -1,17 +1,16 @@
-//! Queries: images, projects, disk usage, reference paths. They change nothing.
+//! Queries: images, projects, disk usage. They change nothing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use reclaim_model::{
-    Answer, Container, ContainerState, Digest, DiskUsage, FreedBlob, ImageList, Inventory,
-    ListedImage, Namespace, NamespaceInventory, OutsideRecords, ProjectList, PruneRequest,
-    Separator, SnapshotId, SnapshotSizes, chain,
+    Container, ContainerState, Digest, DiskUsage, FreedBlob, ImageList, Inventory, ListedImage,
+    Namespace, NamespaceInventory, OutsideRecords, ProjectList, PruneRequest, Separator,
+    SnapshotId, SnapshotSizes, chain,
 };
 use reclaim_plan::{
-    DetailedImages, Question, UsageInput, detailed_images, disk_usage, image_layers, image_objects,
-    projects, why,
+    DetailedImages, UsageInput, detailed_images, disk_usage, image_layers, image_objects, projects,
 };
 use reclaim_store::{ContentFiles, Directories, NO_LABELS, StoreError};
 use tracing::{Instrument, debug, info_span, warn};
@@ -338,30 +337,6 @@ impl Engine {
         })
     }
 
-    /// Returns the holders of the objects that `text` matches in `namespace`, and their outcome.
-    ///
-    /// Cancellation safe: it only reads.
-    ///
-    /// # Errors
-    ///
-    /// [`RunError::NotFound`] if it matches nothing or is ambiguous; otherwise as
-    /// [`Self::disk_usage`].
-    pub async fn why(&self, namespace: &Namespace, text: &str) -> Result<Vec<Answer>, RunError> {
-        let inventory = self.observe_all().await?;
-        let registered = self.registered_everywhere(&inventory).await?;
-        let (namespace, text) = (namespace.clone(), text.to_owned());
-        let explaining = Shared::new(inventory);
-        let explaining = explaining.read(move |inventory| {
-            why(&Question {
-                inventory,
-                registered: &registered,
-                namespace: &namespace,
-                text: &text,
-            })
-        });
-        explaining.await.map_err(RunError::NotFound)
-    }
-
     /// Reads the records, blobs, snapshots, containers and leases of all namespaces.
     ///
     /// Cancellation safe: it only reads.
@@ -378,7 +353,7 @@ impl Engine {
         Ok(inventory)
     }
 
-    async fn registered_everywhere(
+    pub(crate) async fn registered_everywhere(
         &self,
         inventory: &Inventory,
     ) -> Result<BTreeMap<Namespace, Vec<Container>>, RunError> {

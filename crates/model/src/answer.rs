@@ -71,6 +71,46 @@ pub enum ThingKind {
     Absent,
 }
 
+/// How a thing on a path keeps the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReferenceKind {
+    /// By a label (`gc.ref.*`, `gc.cond.*`).
+    Label,
+    /// By a label of the next one, which attaches it (`gc.bref.*`).
+    BackLabel,
+    /// The next one has the label `gc.root`.
+    Root,
+    /// A lease lists the next one.
+    Lease,
+    /// The next one is the snapshot of a container.
+    Container,
+    /// The next one is the parent of a snapshot.
+    Parent,
+    /// The next one is the target of an image record.
+    Target,
+    /// A container or a rule names the image.
+    Name,
+    /// It is a part of the next one: unpacked from it, or listed by it. Reclaim follows this, the
+    /// collector does not. Also in answers of older daemons, which do not send it.
+    #[default]
+    PartOf,
+}
+
+/// A thing on a path, and how the one before it, or the holder, keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The thing.
+    #[serde(flatten)]
+    pub thing: Thing,
+    /// How it is kept.
+    #[serde(default)]
+    pub by: ReferenceKind,
+    /// The keys of the labels that keep it, sorted; empty if they are not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+}
+
 /// A holder, and the path of references from it to the thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HolderPath {
@@ -82,7 +122,7 @@ pub struct HolderPath {
     pub until: Option<Timestamp>,
     /// The things from the holder, which is not among them, to the one in question, which is the
     /// last.
-    pub chain: Vec<Thing>,
+    pub chain: Vec<Link>,
     /// For a holder that is an image: what a prune of all unused images does with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prune_all: Option<ImageVerdict>,

@@ -102,6 +102,43 @@ impl GcLabels {
     }
 }
 
+/// Returns the keys of the labels by which an object keeps another one, sorted.
+pub fn keys_that_refer<'a>(
+    labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    to: &GcRef,
+) -> Vec<String> {
+    keys(labels, |labels| {
+        let GcLabels {
+            root: _,
+            refs,
+            back_refs: _,
+            conditional,
+        } = labels;
+        let conditional = conditional.iter().flat_map(|it| &it.refs);
+        let mut conditional = conditional.map(|it| &it.snapshot);
+        refs.contains(to) || conditional.any(|it| matches!(to, GcRef::Snapshot(id) if id == it))
+    })
+}
+
+/// Returns the keys of the labels by which an object attaches itself to another one, sorted.
+pub fn keys_that_attach<'a>(
+    labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    to: &GcRef,
+) -> Vec<String> {
+    keys(labels, |labels| labels.back_refs.contains(to))
+}
+
+fn keys<'a>(
+    labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    is_meant: impl Fn(&GcLabels) -> bool,
+) -> Vec<String> {
+    let labels = labels.into_iter();
+    let meant = labels.filter(|(key, value)| is_meant(&GcLabels::parse([(*key, *value)])));
+    let mut keys: Vec<String> = meant.map(|(key, _)| key.to_owned()).collect();
+    keys.sort_unstable();
+    keys
+}
+
 /// Returns the kind of a label that names what an object keeps (`gc.ref.*`): its key without the
 /// suffix that only distinguishes it from others of its kind. An unknown kind stays whole; other
 /// labels return `None`.
@@ -207,6 +244,32 @@ mod tests {
             let both = [labels.refs, labels.back_refs].concat();
             assert_eq!(both, [GcRef::NoContent("not a digest".into())]);
         }
+    }
+
+    #[test]
+    fn finds_the_labels_of_a_reference() {
+        let b = format!("sha256:{}", "b".repeat(64));
+        let labels = [
+            ("containerd.io/gc.ref.content.l.1", A),
+            ("containerd.io/gc.ref.content.0", A),
+            ("containerd.io/gc.ref.content.2", &*b),
+            ("containerd.io/gc.ref.snapshot.native", A),
+            ("containerd.io/gc.bref.content.x", A),
+            ("containerd.io/distribution.source.x", A),
+        ];
+        let a = GcRef::Content(A.parse().unwrap());
+        let expected = [
+            "containerd.io/gc.ref.content.0",
+            "containerd.io/gc.ref.content.l.1",
+        ];
+        assert_eq!(keys_that_refer(labels, &a), expected);
+        let attached = ["containerd.io/gc.bref.content.x"];
+        assert_eq!(keys_that_attach(labels, &a), attached);
+        let top = GcRef::Snapshot(SnapshotId::new("native", A));
+        let snapshot = ["containerd.io/gc.ref.snapshot.native"];
+        assert_eq!(keys_that_refer(labels, &top), snapshot);
+        let other = GcRef::Snapshot(SnapshotId::new("overlayfs", A));
+        assert_eq!(keys_that_refer(labels, &other), Vec::<String>::new());
     }
 
     #[test]

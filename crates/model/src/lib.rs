@@ -47,7 +47,8 @@ mod unrecorded;
 mod until;
 
 pub use answer::{
-    Answer, Answers, HolderPath, ImageVerdict, Outlook, PruneVerdicts, Thing, ThingKind,
+    Answer, Answers, HolderPath, ImageVerdict, Link, Outlook, PruneVerdicts, ReferenceKind, Thing,
+    ThingKind,
 };
 pub use audit::{
     AuditImage, AuditOutcome, AuditQuery, AuditQueryError, AuditRecord, AuditRecords, AuditRequest,
@@ -64,7 +65,10 @@ pub use free_target::{FreeAmount, FreeAmountError, FreeTarget, FreeTargetError, 
 pub use freeable::Freeable;
 pub use gap::{Gap, List};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
-pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, gc_ref_kind, parse_expiry};
+pub use gc_labels::{
+    EXPIRE, FLAT, GcLabels, GcRef, RootMark, gc_ref_kind, keys_that_attach, keys_that_refer,
+    parse_expiry,
+};
 pub use held_run::{HeldRun, HeldRuns};
 pub use holder::{Holder, HolderKind, HolderRole, shortened};
 pub use image::{

@@ -19,8 +19,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Answer, Container, Holder, HolderKind, HolderPath, HolderRole, ImageVerdict, Inventory,
-    Namespace, Outlook, PruneVerdicts, Thing, ThingKind,
+    Answer, Container, Holder, HolderKind, HolderPath, HolderRole, ImageVerdict, Inventory, Link,
+    Namespace, Outlook, PruneVerdicts, ReferenceKind, Thing, ThingKind,
 };
 
 use crate::dependents::{Dependents, unheld};
@@ -32,7 +32,7 @@ use crate::mark::is_root_image;
 use crate::roles::Roles;
 use crate::select::{Verdict, select_dangling, select_unused};
 
-use paths::{ReferencePaths, image_seeds, node_seed};
+use paths::{ReferencePaths, image_seeds, link, node_seed};
 pub use subject::{NotFound, Question};
 use subject::{Subject, find};
 
@@ -192,14 +192,14 @@ impl NamespaceSearch<'_> {
         let mut held = Vec::new();
         for holding in holdings(graph, now) {
             let roots = holding.roots.iter().map(|root| (*root, holding.hold));
-            if let Some(chain) = paths.shortest(roots) {
+            if let Some(chain) = paths.shortest(roots, first_reference(&holding.holder)) {
                 held.push(self.held(holding.holder, chain));
             }
         }
         for (index, image) in graph.namespace.images.iter().enumerate() {
             let root = (graph.image(index), Hold::Deep);
             if is_root_image(image, graph.rules, now)
-                && let Some(mut chain) = paths.shortest([root])
+                && let Some(mut chain) = paths.shortest([root], ReferenceKind::Name)
             {
                 // The image is the holder itself.
                 chain.remove(0);
@@ -256,20 +256,23 @@ impl NamespaceSearch<'_> {
             let stands_on = registered.filter_map(|it| graph.find_snapshot(it.snapshot.as_ref()?));
             let roots = roots.chain(stands_on.map(|id| (id, Hold::Deep)));
             let named = || {
-                vec![Thing {
+                let image = Thing {
                     kind: ThingKind::Image,
                     id: graph.namespace.images[image].name.clone(),
-                }]
+                };
+                vec![link(image, ReferenceKind::Name)]
             };
-            let chain = paths.shortest(roots).unwrap_or_else(named);
+            let chain = paths.shortest(roots, first_reference(&holder));
+            let chain = chain.unwrap_or_else(named);
             self.held(holder, chain)
         });
         users.collect()
     }
 
-    fn held(&self, holder: Holder, mut chain: Vec<Thing>) -> HolderPath {
+    fn held(&self, holder: Holder, mut chain: Vec<Link>) -> HolderPath {
         // A container is its own first node.
-        let is_itself = |thing: &Thing| thing.kind == ThingKind::Container && thing.id == holder.id;
+        let is_itself =
+            |Link { thing, .. }: &Link| thing.kind == ThingKind::Container && thing.id == holder.id;
         if holder.kind == HolderKind::Container && chain.first().is_some_and(is_itself) {
             chain.remove(0);
         }
@@ -279,6 +282,19 @@ impl NamespaceSearch<'_> {
             holder: self.roles.assigned(holder),
             chain,
             prune_all: None,
+        }
+    }
+}
+
+/// Returns how a holder keeps the first thing of its path.
+fn first_reference(holder: &Holder) -> ReferenceKind {
+    match holder.kind {
+        HolderKind::Lease => ReferenceKind::Lease,
+        HolderKind::Container => ReferenceKind::Container,
+        HolderKind::Sandbox => ReferenceKind::Label,
+        HolderKind::Content | HolderKind::Snapshot => ReferenceKind::Root,
+        HolderKind::Image | HolderKind::Rule | HolderKind::Label | HolderKind::Snapshotter => {
+            ReferenceKind::Name
         }
     }
 }

@@ -17,12 +17,12 @@ use reclaim_model::{
     DigestError, DiskUsage, Estimate, Failed, Filesystem, Freeable, Freed, FreedBlob,
     FreedSnapshot, HeldRun, HeldRuns, Holder, HolderKind, HolderPath, HolderRole, ImageList,
     ImageSize, ImageUsage, ImageVerdict, InhibitScope, Inhibitor, KeepReason, Kept, LeaseHolding,
-    Leased, Left, LeftHolder, LeftThing, ListedImage, Mode, Named, NamedRemoval, Namespace,
+    Leased, Left, LeftHolder, LeftThing, Link, ListedImage, Mode, Named, NamedRemoval, Namespace,
     NamespaceUsage, NotCounted, NotPinned, NotRemoved, Outlook, OutsideRecords, Part, Pin,
     PinAction, PinOutcome, Pinned, Pins, Place, Platform, PlatformLayers, ProjectImage,
     ProjectImageMode, ProjectList, ProjectUsage, PruneVerdicts, Reclaimed, ReferenceError,
-    RefuseReason, Refused, RemoveReason, Removed, Report, ResolvedTarget, Room, Row, RunId,
-    Slimmed, SnapshotId, Thing, ThingKind, Unrecorded, UsageByColumn, Versioned,
+    ReferenceKind, RefuseReason, Refused, RemoveReason, Removed, Report, ResolvedTarget, Room, Row,
+    RunId, Slimmed, SnapshotId, Thing, ThingKind, Unrecorded, UsageByColumn, Versioned,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -94,6 +94,18 @@ const THINGS: [ThingKind; 8] = [
     ThingKind::Snapshot,
     ThingKind::Container,
     ThingKind::Absent,
+];
+
+const REFERENCES: [ReferenceKind; 9] = [
+    ReferenceKind::Label,
+    ReferenceKind::BackLabel,
+    ReferenceKind::Root,
+    ReferenceKind::Lease,
+    ReferenceKind::Container,
+    ReferenceKind::Parent,
+    ReferenceKind::Target,
+    ReferenceKind::Name,
+    ReferenceKind::PartOf,
 ];
 
 fn form(value: impl Serialize) -> Value {
@@ -556,6 +568,16 @@ pub(super) fn answers() -> Value {
         Outlook::NextCollection,
     ];
     let chain = THINGS.map(|kind| Thing { kind, id: text() });
+    let links = chain
+        .iter()
+        .cycle()
+        .zip(REFERENCES)
+        .map(|(thing, by)| Link {
+            thing: thing.clone(),
+            by,
+            labels: vec![text()],
+        });
+    let links: Vec<Link> = links.collect();
     let answers = outlooks.map(|outlook| Answer {
         namespace: namespace(),
         thing: chain[0].clone(),
@@ -563,7 +585,7 @@ pub(super) fn answers() -> Value {
             namespace: namespace(),
             holder: holders().remove(0),
             until: Some(Timestamp::UNIX_EPOCH),
-            chain: chain.to_vec(),
+            chain: links.clone(),
             prune_all: Some(keep()),
         }],
         verdicts: Some(PruneVerdicts {

@@ -1,7 +1,9 @@
 //! Answers of `reclaim why`: each holder, and below it, indented, the reference path to the
 //! subject.
 
-use reclaim_model::{Answer, HolderPath, ImageVerdict, Outlook, Thing, ThingKind};
+use reclaim_model::{
+    Answer, HolderPath, ImageVerdict, Link, Outlook, ReferenceKind, Thing, ThingKind,
+};
 
 use super::{Text, Truncation, count};
 
@@ -92,8 +94,33 @@ fn add_holder(text: &mut Text, path: &HolderPath, answer: &Answer, trunc: Trunca
     text.line(format_args!("  {line}"));
     for (depth, link) in path.chain.iter().enumerate() {
         let indent = "  ".repeat(depth + 2);
-        text.line(format_args!("{indent}{}", thing(link, trunc)));
+        let thing = thing(&link.thing, trunc);
+        text.line(format_args!("{indent}{thing}{}", reference(link)));
     }
+}
+
+/// Renders how the thing before keeps this one. A part of an image leads up to the image.
+fn reference(link: &Link) -> String {
+    let labels = || {
+        let labels = link.labels.join(", ");
+        if labels.is_empty() {
+            "label".to_owned()
+        } else {
+            format!("label {labels}")
+        }
+    };
+    let text = match link.by {
+        ReferenceKind::Label => labels(),
+        ReferenceKind::BackLabel => format!("its own {}", labels()),
+        ReferenceKind::Root => "its own label containerd.io/gc.root".to_owned(),
+        ReferenceKind::Lease => "listed by the lease".to_owned(),
+        ReferenceKind::Container => "of the container".to_owned(),
+        ReferenceKind::Parent => "parent".to_owned(),
+        ReferenceKind::Target => "target".to_owned(),
+        ReferenceKind::Name => "by name".to_owned(),
+        ReferenceKind::PartOf => return String::new(),
+    };
+    format!(" ({text})")
 }
 
 fn verdict(verdict: &ImageVerdict, trunc: Truncation) -> String {

@@ -12,11 +12,11 @@ use crate::{
     Amount, Answer, Answers, Column, Cut, CutTarget, DeleteGuard, Digest, DiskUsage, Estimate,
     Failed, FilterArgs, FreeAmount, FreeTarget, Freed, FreedBlob, FreedSnapshot, Holder,
     HolderKind, HolderPath, HolderRole, ImageSize, ImageUsage, ImageVerdict, KeepReason, Kept,
-    LeaseHolding, Leased, Left, LeftHolder, LeftThing, Mode, Named, NamedRemoval, Namespace,
+    LeaseHolding, Leased, Left, LeftHolder, LeftThing, Link, Mode, Named, NamedRemoval, Namespace,
     NamespaceUsage, NotCounted, NotRemoved, Outlook, OutsideRecords, Part, Pinned, Place,
-    ProjectImage, ProjectList, ProjectUsage, PruneRequest, PruneVerdicts, Reclaimed, RefuseReason,
-    Refused, RemoveReason, Removed, Report, Row, RunId, Selection, Slimmed, SnapshotId, Thing,
-    ThingKind, Unrecorded, UsageByColumn, Versioned,
+    ProjectImage, ProjectList, ProjectUsage, PruneRequest, PruneVerdicts, Reclaimed, ReferenceKind,
+    RefuseReason, Refused, RemoveReason, Removed, Report, Row, RunId, Selection, Slimmed,
+    SnapshotId, Thing, ThingKind, Unrecorded, UsageByColumn, Versioned,
 };
 
 const COLUMNS: [Column; 16] = [
@@ -242,6 +242,14 @@ fn leases_are_listed_with_what_they_hold() {
     );
 }
 
+/// An older daemon does not say what keeps a link.
+#[test]
+fn a_link_without_its_reference_is_read() {
+    let form = json!({"kind": "image", "id": "a:1"});
+    let link: Link = serde_json::from_value(form).unwrap();
+    assert_eq!((link.by, link.labels.len()), (ReferenceKind::PartOf, 0));
+}
+
 #[test]
 fn answers_come_back() {
     let moment = "2026-01-02T03:04:05Z".parse().unwrap();
@@ -260,7 +268,14 @@ fn answers_come_back() {
         namespace: namespace("default"),
         holder: holders().remove(1),
         until,
-        chain: chain.to_vec(),
+        chain: chain
+            .iter()
+            .map(|thing| Link {
+                thing: thing.clone(),
+                by: ReferenceKind::BackLabel,
+                labels: vec!["containerd.io/gc.bref.content".to_owned()],
+            })
+            .collect(),
         prune_all,
     };
     let outlooks = [

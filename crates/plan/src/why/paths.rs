@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_model::{Digest, Document, SnapshotId, Thing, ThingKind};
+use reclaim_model::{Digest, Document, Link, ReferenceKind, SnapshotId, Thing, ThingKind};
 
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::Hold;
@@ -167,11 +167,13 @@ impl<'g, 'a> ReferencePaths<'g, 'a> {
         true
     }
 
-    /// Returns the things on the shortest path from any of these roots; `None` without a path.
+    /// Returns the links of the shortest path from any of these roots, which the holder keeps in the
+    /// way of `first`; `None` without a path.
     pub(super) fn shortest(
         &self,
         roots: impl IntoIterator<Item = (NodeId, Hold)>,
-    ) -> Option<Vec<Thing>> {
+        first: ReferenceKind,
+    ) -> Option<Vec<Link>> {
         let steps = |(node, hold): &(NodeId, Hold)| {
             (self.places[*node as usize][index(*hold)].steps, *node)
         };
@@ -180,15 +182,58 @@ impl<'g, 'a> ReferencePaths<'g, 'a> {
             return None;
         }
         let mut chain = Vec::new();
+        let mut by = first;
         loop {
             let next = self.places[node as usize][index(hold)].next;
             if next == NOWHERE {
-                chain.extend(self.tails[&node].iter().cloned());
+                for thing in &self.tails[&node] {
+                    chain.push(link(thing.clone(), by));
+                    by = ReferenceKind::PartOf;
+                }
                 return Some(chain);
             }
-            chain.push(thing(self.graph, self.documents, node));
+            chain.push(link(thing(self.graph, self.documents, node), by));
+            by = self.reference(node, next);
             node = next;
         }
+    }
+
+    /// Returns how a node keeps the next one of a path.
+    fn reference(&self, from: NodeId, to: NodeId) -> ReferenceKind {
+        let graph = self.graph;
+        match graph.node(from) {
+            Node::Snapshot(index) if graph.parent(index) == Some(to) => ReferenceKind::Parent,
+            Node::Image(index) if graph.find_target(index) == Some(to) => ReferenceKind::Target,
+            Node::Container(index) => {
+                let snapshot = graph.namespace.containers[index].snapshot.as_ref();
+                let is_own = snapshot.and_then(|id| graph.find_snapshot(id)) == Some(to);
+                if is_own {
+                    ReferenceKind::Container
+                } else {
+                    self.label(from, to)
+                }
+            }
+            Node::Blob(_) | Node::Snapshot(_) | Node::Image(_) | Node::Absent => {
+                self.label(from, to)
+            }
+        }
+    }
+
+    fn label(&self, from: NodeId, to: NodeId) -> ReferenceKind {
+        if self.graph.kept_by(from).contains(&to) {
+            ReferenceKind::Label
+        } else {
+            ReferenceKind::BackLabel
+        }
+    }
+}
+
+/// Returns a link whose labels are not known.
+pub(super) fn link(thing: Thing, by: ReferenceKind) -> Link {
+    Link {
+        thing,
+        by,
+        labels: Vec::new(),
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use reclaim_model::ThingKind::{Config, Content, Image, Index, Manifest, Snapshot};
 use reclaim_model::{
-    Answer, CollectorRules, Container, GcRef, ImageVerdict, Outlook, SnapshotKind, ThingKind,
+    Answer, CollectorRules, Container, GcRef, ImageVerdict, Outlook, ReferenceKind, SnapshotKind,
+    ThingKind,
 };
 use reclaim_plan::{NotFound, Question, why};
 
@@ -36,7 +37,7 @@ pub(crate) fn answer(world: &World, text: &str) -> Answer {
 /// The holders, each with the kinds of the things on its path.
 fn paths(answer: &Answer) -> Vec<(String, Vec<ThingKind>)> {
     let held = answer.holders.iter().map(|held| {
-        let kinds = held.chain.iter().map(|thing| thing.kind);
+        let kinds = held.chain.iter().map(|link| link.thing.kind);
         (held.holder.to_string(), kinds.collect())
     });
     held.collect()
@@ -63,6 +64,48 @@ fn a_container_leads_to_its_image_by_snapshot_or_else_by_name() {
         ]
     );
     assert_eq!(answer.outlook, Outlook::Held);
+}
+
+/// How each link of the path from a holder is kept.
+#[track_caller]
+fn references(answer: &Answer, holder: &str) -> Vec<ReferenceKind> {
+    let mut holders = answer.holders.iter();
+    let found = holders.find(|it| it.holder.to_string() == holder);
+    let found = found.unwrap_or_else(|| panic!("no {holder} in {answer:#?}"));
+    found.chain.iter().map(|link| link.by).collect()
+}
+
+#[test]
+fn each_link_says_what_keeps_it() {
+    use ReferenceKind::{BackLabel, Label, Lease, Name, Parent, PartOf, Root, Target};
+    let mut world = World::new().with_rules(CollectorRules::V2_2);
+    world.image(&library("a:1"), "A");
+    world.active("rootfs", &chain("base+A.layer"));
+    world.container("web", "a:1").on("rootfs");
+    world.container("named", "a:1");
+    world.lease("build", &[content("A")]);
+    let image = format!("image {}", library("a:1"));
+
+    let layer = answer(&world, &id("A.layer"));
+    assert_eq!(references(&layer, &image), [Target, Label]);
+    assert_eq!(references(&layer, "lease build"), [Lease, Label]);
+    let base = answer(&world, &format!("{OVERLAY}/{}", chain("base")));
+    let by_config = [Target, Label, Label, Parent];
+    assert_eq!(references(&base, &image), by_config);
+    let by_container = [ReferenceKind::Container, Parent, Parent];
+    assert_eq!(references(&base, "container web"), by_container);
+
+    let used = answer(&world, "a:1");
+    let up = [ReferenceKind::Container, Parent, PartOf, PartOf, PartOf];
+    assert_eq!(references(&used, "container web"), up);
+    assert_eq!(references(&used, "container named"), [Name]);
+
+    world.blob("root", &[("containerd.io/gc.root", "x")]);
+    let attached = ("containerd.io/gc.bref.content.x", &*id("root"));
+    world.blob("attached", &[attached]);
+    let root = format!("content {}", id("root"));
+    let attached = answer(&world, &id("attached"));
+    assert_eq!(references(&attached, &root), [Root, BackLabel]);
 }
 
 #[test]
@@ -289,7 +332,8 @@ proptest! {
             let answer = answers.iter().find(is_other).unwrap();
             prop_assert_eq!(!answer.holders.is_empty(), is_kept, "{}", &blob.digest);
             for held in &answer.holders {
-                prop_assert_eq!(held.chain.last(), Some(&answer.thing));
+                let last = held.chain.last().map(|link| &link.thing);
+                prop_assert_eq!(last, Some(&answer.thing));
             }
         }
     }

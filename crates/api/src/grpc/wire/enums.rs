@@ -3,7 +3,7 @@
 use reclaim_maintenance::{PolicyOutcome, Trigger};
 use reclaim_model::{
     Column, ContainerState, DeleteGuard, EntryPoint, HolderKind, HolderRole, KeepReason, Mode,
-    Part, Pin, RemoveReason, ThingKind,
+    Part, Pin, ReferenceKind, RemoveReason, ThingKind,
 };
 
 use crate::grpc::proto;
@@ -135,6 +135,14 @@ mirrored!(
     proto::ThingKind,
     [
         Image, Index, Manifest, Config, Content, Snapshot, Container, Absent
+    ]
+);
+
+mirrored!(
+    ReferenceKind,
+    proto::ReferenceKind,
+    [
+        Label, BackLabel, Root, Lease, Container, Parent, Target, Name, PartOf
     ]
 );
 

@@ -1,7 +1,7 @@
 //! Lists of images and projects, disk usage, and answers of `why`.
 
 use reclaim_model::{
-    Answer, DiskUsage, Freeable, HolderPath, ImageList, ImageSize, ImageUsage, ImageVerdict,
+    Answer, DiskUsage, Freeable, HolderPath, ImageList, ImageSize, ImageUsage, ImageVerdict, Link,
     ListedImage, Outlook, OutsideRecords, PlatformLayers, ProjectUsage, Thing, UsageByColumn,
 };
 
@@ -195,6 +195,15 @@ impl From<&Thing> for proto::Thing {
     }
 }
 
+impl From<&Link> for proto::Reference {
+    fn from(link: &Link) -> Self {
+        Self {
+            by: proto::ReferenceKind::from(link.by).into(),
+            labels: link.labels.clone(),
+        }
+    }
+}
+
 fn to_verdict(verdict: &ImageVerdict) -> proto::Verdict {
     proto::Verdict {
         verdict: Some(match verdict {
@@ -218,7 +227,8 @@ impl From<&HolderPath> for proto::Held {
             namespace: held.namespace.to_string(),
             holder: Some((&held.holder).into()),
             until: held.until.map(moment),
-            chain: held.chain.iter().map(Into::into).collect(),
+            chain: held.chain.iter().map(|link| (&link.thing).into()).collect(),
+            references: held.chain.iter().map(Into::into).collect(),
             verdict: held.prune_all.as_ref().map(to_verdict),
         }
     }
