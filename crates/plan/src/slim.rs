@@ -290,15 +290,6 @@ impl<'a> Planner<'_, 'a> {
         }
     }
 
-    fn by_config(&self) -> BTreeMap<&'a Digest, Vec<Manifest<'a>>> {
-        let mut by_config: BTreeMap<_, Vec<Manifest<'a>>> = BTreeMap::new();
-        for manifest in self.manifests.iter().filter(|it| it.is_image()) {
-            let of_config = by_config.entry(manifest.config_digest).or_default();
-            of_config.push(*manifest);
-        }
-        by_config
-    }
-
     /// Returns the snapshots that the configuration's labels call its chain. None if other labels
     /// steer the collection of the configuration.
     fn snapshot_labels(&self, manifest: Manifest<'_>) -> Vec<SnapshotId> {
@@ -375,7 +366,7 @@ impl<'a> Planner<'_, 'a> {
 
     /// Drops the cuts by which an image would lose the last copy of a layer.
     fn drop_unsafe(&mut self, inventory: &Inventory) {
-        loop {
+        while !self.cuts.is_empty() {
             let cuts: Vec<Cut> = self.cuts.iter().cloned().collect();
             let namespace = without(self.facts.graph.namespace, &cuts);
             let after = Graph::new(&namespace, inventory);
@@ -434,6 +425,9 @@ impl<'a> Planner<'_, 'a> {
 
     /// Drops the cuts whose target stays, or is garbage already.
     fn drop_useless(&mut self, inventory: &Inventory) {
+        if self.cuts.is_empty() {
+            return;
+        }
         let cuts: Vec<Cut> = self.cuts.iter().cloned().collect();
         let namespace = without(self.facts.graph.namespace, &cuts);
         let after = Graph::new(&namespace, inventory);

@@ -9,6 +9,16 @@ use super::manifests::Manifest;
 use crate::cuts::marked;
 
 impl<'a> Planner<'_, 'a> {
+    /// Returns the manifests of images by their configuration.
+    pub(super) fn by_config(&self) -> BTreeMap<&'a Digest, Vec<Manifest<'a>>> {
+        let mut by_config: BTreeMap<_, Vec<Manifest<'a>>> = BTreeMap::new();
+        for manifest in self.manifests.iter().filter(|it| it.is_image()) {
+            let of_config = by_config.entry(manifest.config_digest).or_default();
+            of_config.push(*manifest);
+        }
+        by_config
+    }
+
     /// Returns the configurations to which a held blob of no image refers: a manifest of an image that
     /// was removed and can be restored, or that is being pulled. What was unpacked may be its only copy.
     pub(super) fn held_without_image(
