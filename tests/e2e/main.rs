@@ -36,6 +36,7 @@ mod rig;
 mod same_layers;
 mod sandbox;
 mod slim;
+mod sorted;
 mod target;
 mod transcript;
 mod untrusted;

@@ -1,6 +1,6 @@
 //! Arguments of `reclaim image`, `reclaim pin` and `reclaim unpin`.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use reclaim_model::{FreeTarget, Namespace, Platform};
 
 use super::Format;
@@ -243,6 +243,21 @@ pub(crate) struct LsArgs {
     /// Print one row per name, as docker does; JSON always has one entry per name
     #[arg(long)]
     pub(crate) flat: bool,
+
+    /// Sort by this instead of the name; the largest or oldest image is first
+    #[arg(long, value_enum)]
+    pub(crate) sort: Option<ImageOrder>,
+}
+
+/// An order of images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageOrder {
+    /// Content and unpacked layers
+    Size,
+    /// What no other image has of content and unpacked layers
+    Unique,
+    /// When the record was made; images of unknown age are last
+    Age,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,8 @@
 //! Commands that only read: `reclaim image ls`, `reclaim df` and `reclaim why`.
 
-use crate::args::image::LsArgs;
+use reclaim_model::ListedImage;
+
+use crate::args::image::{ImageOrder, LsArgs};
 use crate::args::{DfArgs, Format, Globals, WhyArgs};
 use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
@@ -9,7 +11,11 @@ use crate::{commands, output, text};
 pub(crate) async fn ls(globals: &Globals, args: &LsArgs) -> Result<Exit, CommandError> {
     let (namespace, is_explicit) = globals.namespace()?;
     let backend = Backend::connect_protected(globals).await?;
-    let list = backend.images(&namespace, !is_explicit).await?;
+    let mut list = backend.images(&namespace, !is_explicit).await?;
+    if let Some(order) = args.sort {
+        // Equal ones stay in the order of their names.
+        list.images.sort_by_key(|image| position(image, order));
+    }
     match args.format {
         Format::Json => output::json(&list)?,
         Format::Table if args.flat => {
@@ -17,12 +23,25 @@ pub(crate) async fn ls(globals: &Globals, args: &LsArgs) -> Result<Exit, Command
             output::data(&table)?;
         }
         Format::Table => {
-            let table = text::images::grouped(&list.images, list.observed_at, globals.truncation());
+            let key = |image: &ListedImage| args.sort.map(|order| position(image, order));
+            let now = list.observed_at;
+            let table = text::images::grouped(&list.images, now, globals.truncation(), key);
             output::data(&table)?;
         }
     }
     output::messages(&text::warnings(&list.warnings, globals.truncation()));
     Ok(Exit::Done)
+}
+
+/// Returns a number by which images are in an order.
+fn position(image: &ListedImage, order: ImageOrder) -> i128 {
+    match order {
+        ImageOrder::Size => -i128::from(image.size.total_bytes()),
+        ImageOrder::Unique => -i128::from(image.size.unique_bytes()),
+        ImageOrder::Age => image
+            .created
+            .map_or(i128::MAX, |created| created.as_nanosecond()),
+    }
 }
 
 pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, CommandError> {

@@ -20,8 +20,14 @@ pub(crate) fn flat(images: &[ListedImage], now: Timestamp, trunc: Truncation) ->
 }
 
 /// Renders the list of images, one row for each, with its other names below the first. These repeat
-/// what a prune would do only if it differs.
-pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, trunc: Truncation) -> Text {
+/// what a prune would do only if it differs. Images are sorted by the key of their first name, then by
+/// that name.
+pub(crate) fn grouped<K: Ord>(
+    images: &[ListedImage],
+    now: Timestamp,
+    trunc: Truncation,
+    key: impl Fn(&ListedImage) -> K,
+) -> Text {
     let mut by_target: BTreeMap<&Digest, Vec<&ListedImage>> = BTreeMap::new();
     for image in images {
         by_target.entry(&image.target).or_default().push(image);
@@ -30,7 +36,7 @@ pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, trunc: Truncation)
     for group in &mut groups {
         group.sort_by_key(|image| (rank(&image.name), &image.name));
     }
-    groups.sort_by_key(|group| &group[0].name);
+    groups.sort_by(|a, b| (key(a[0]), &a[0].name).cmp(&(key(b[0]), &b[0].name)));
     let mut table = empty();
     for group in groups {
         // A record that is kept for another record of its image has no reason of its own.
@@ -184,7 +190,12 @@ mod tests {
             image("docker.io/library/zoo:1", "c", Err(KeepReason::CriGroup)),
             image(&id, "c", Err(KeepReason::Pinned)),
         ];
-        let text = String::from(&*grouped(&images, Timestamp::UNIX_EPOCH, Truncation::On));
+        let text = String::from(&*grouped(
+            &images,
+            Timestamp::UNIX_EPOCH,
+            Truncation::On,
+            |_| (),
+        ));
         let cells = |line: &str| -> Vec<String> {
             let cells = line.split("  ").filter(|it| !it.trim().is_empty());
             cells.map(|it| it.trim().to_owned()).collect()
