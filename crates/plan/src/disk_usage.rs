@@ -38,8 +38,8 @@ mod sole;
 use std::collections::BTreeMap;
 
 use reclaim_model::{
-    Column, Container, Digest, DiskUsage, FreedBlob, Gap, Inventory, Namespace, NamespaceUsage,
-    OutsideRecords, SnapshotSizes, UsageByColumn,
+    Column, Container, Digest, DiskUsage, FreedBlob, Gap, Inventory, Namespace, NamespaceInventory,
+    NamespaceUsage, OutsideRecords, SnapshotSizes, UsageByColumn,
 };
 
 use crate::facts::Facts;
@@ -51,7 +51,7 @@ use crate::select::{select_dangling, select_unused};
 use crate::weights::weights;
 
 use claims::{Verdicts, claims};
-use freeable::by_parts;
+use freeable::Slimmable;
 pub use shortfall::shortfall;
 
 /// What disk usage is computed from.
@@ -115,8 +115,15 @@ pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
         let mut leased = held.in_columns(&columns);
         leased.measure(bytes);
         let mut found = NamespaceUsage::new(name.clone(), images, leased.leases);
-        let by_parts = by_parts(inventory, name, &facts, registered, &roles, bytes);
-        found.freeable = Some(by_parts);
+        let parts = Slimmable {
+            inventory,
+            namespace: name,
+            facts: &facts,
+            registered,
+            roles: &roles,
+            bytes,
+        };
+        found.freeable = Some(parts.freeable());
         let nodes = (0..).zip(columns).zip(weights);
         for ((id, column), weight) in nodes.filter(|(_, weight)| weight.is_there()) {
             if let Node::Blob(index) = facts.graph.node(id) {
@@ -135,14 +142,7 @@ pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
             found.usage.add_blob(Column::Ingest, ingest.bytes);
             usage.total.add_blob(Column::Ingest, ingest.bytes);
         }
-        let gaps = namespace.gaps.iter().map(ToString::to_string);
-        let of_namespace = gaps.chain(bytes.warnings());
-        usage
-            .warnings
-            .extend(image_mounts::warnings(name, namespace));
-        usage
-            .warnings
-            .extend(of_namespace.map(|it| format!("namespace `{name}`: {it}")));
+        usage.warnings.extend(warnings(name, namespace, bytes));
         usage.namespaces.push(found);
     }
     enter_blobs(entries, &mut usage);
@@ -157,6 +157,19 @@ pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
         usage.total.add_blob(Column::Orphaned, blob.bytes);
     }
     usage
+}
+
+/// Says what could not be seen of a namespace.
+fn warnings(
+    name: &Namespace,
+    namespace: &NamespaceInventory,
+    bytes: &SnapshotSizes,
+) -> Vec<String> {
+    let gaps = namespace.gaps.iter().map(ToString::to_string);
+    let unseen = gaps.chain(bytes.warnings());
+    let unseen = unseen.map(|it| format!("namespace `{name}`: {it}"));
+    let mounts = image_mounts::warnings(name, namespace);
+    mounts.chain(unseen).collect()
 }
 
 /// Enters each blob into the columns of every namespace that has it, and once into the total.

@@ -132,7 +132,7 @@ struct Planner<'p, 'a> {
     cuts: BTreeSet<Cut>,
 }
 
-impl<'a> Planner<'_, 'a> {
+impl Planner<'_, '_> {
     /// Returns the images that have a document, by index.
     fn images_with(&self, digest: &Digest) -> Vec<usize> {
         let targets = self.by_identity.get(digest);

@@ -1,5 +1,6 @@
 //! Commands that only read: `reclaim image ls`, `reclaim df` and `reclaim why`.
 
+use jiff::Timestamp;
 use reclaim_model::ListedImage;
 
 use crate::args::image::{ImageOrder, LsArgs};
@@ -38,9 +39,7 @@ fn position(image: &ListedImage, order: ImageOrder) -> i128 {
     match order {
         ImageOrder::Size => -i128::from(image.size.total_bytes()),
         ImageOrder::Unique => -i128::from(image.size.unique_bytes()),
-        ImageOrder::Age => image
-            .created
-            .map_or(i128::MAX, |created| created.as_nanosecond()),
+        ImageOrder::Age => image.created.map_or(i128::MAX, Timestamp::as_nanosecond),
     }
 }
 

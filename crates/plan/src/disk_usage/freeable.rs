@@ -12,16 +12,28 @@ use crate::freed::difference_by_cuts;
 use crate::roles::Roles;
 use crate::slim::slim;
 
-/// Returns what freeing each part alone frees. Garbage and images are left empty.
-pub(super) fn by_parts(
-    inventory: &Inventory,
-    namespace: &Namespace,
-    facts: &Facts<'_>,
-    registered: &[Container],
-    roles: &Roles<'_>,
-    bytes: &SnapshotSizes,
-) -> Freeable {
-    let of_part = |part: Part| {
+/// One namespace of which parts may be freed.
+pub(super) struct Slimmable<'i> {
+    pub(super) inventory: &'i Inventory,
+    pub(super) namespace: &'i Namespace,
+    pub(super) facts: &'i Facts<'i>,
+    pub(super) registered: &'i [Container],
+    pub(super) roles: &'i Roles<'i>,
+    /// What each snapshot occupies.
+    pub(super) bytes: &'i SnapshotSizes,
+}
+
+impl Slimmable<'_> {
+    /// Returns what freeing each part alone frees. Garbage and images are left empty.
+    pub(super) fn freeable(&self) -> Freeable {
+        let mut freeable = Freeable::default();
+        for part in Part::ALL {
+            *freeable.part_mut(part) = self.part(part);
+        }
+        freeable
+    }
+
+    fn part(&self, part: Part) -> Amount {
         let request = ImageParts {
             parts: BTreeSet::from([part]),
             filters: PruneFilters {
@@ -30,18 +42,16 @@ pub(super) fn by_parts(
             },
             ..ImageParts::default()
         };
-        let cuts = slim(inventory, facts, registered, roles, &request).cuts;
+        let Self {
+            inventory, facts, ..
+        } = self;
+        let cuts = slim(inventory, facts, self.registered, self.roles, &request).cuts;
         if cuts.is_empty() {
             return Amount::default();
         }
-        let difference = difference_by_cuts(inventory, namespace, &facts.graph, &cuts);
+        let difference = difference_by_cuts(inventory, self.namespace, &facts.graph, &cuts);
         let mut freed = difference.freed.into_unmeasured();
-        freed.measure(bytes);
+        freed.measure(self.bytes);
         freed.amount()
-    };
-    let mut freeable = Freeable::default();
-    for part in Part::ALL {
-        *freeable.part_mut(part) = of_part(part);
     }
-    freeable
 }
