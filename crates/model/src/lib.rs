@@ -43,6 +43,7 @@ mod request;
 mod size;
 mod snapshot_sizes;
 mod sources;
+mod store_map;
 mod unrecorded;
 mod until;
 
@@ -116,6 +117,7 @@ pub use request::{Mode, PruneRequest, ResolvedRequest, Selection};
 pub use size::{HumanSize, HumanSizeShort};
 pub use snapshot_sizes::SnapshotSizes;
 pub use sources::Sources;
+pub use store_map::{ManifestObjects, NamespaceMap, ObjectKind, StoreMap, StoredObject};
 pub use unrecorded::{OutsideRecords, Place, Unrecorded};
 pub use until::{
     GoDuration, GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration,

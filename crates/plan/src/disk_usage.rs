@@ -32,23 +32,25 @@
 mod claims;
 mod freeable;
 mod images;
+mod keepers;
+mod map;
 mod shortfall;
-mod sole;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
     Column, Container, Digest, DiskUsage, FreedBlob, Gap, Inventory, Namespace, NamespaceInventory,
-    NamespaceUsage, OutsideRecords, SnapshotSizes, UsageByColumn,
+    NamespaceUsage, OutsideRecords, SnapshotSizes, StoreMap, UsageByColumn,
 };
 
 use crate::facts::Facts;
+use crate::freed::kept_by_others;
 use crate::graph::Node;
 use crate::image_mounts;
 use crate::leased::HeldByLeases;
 use crate::roles::Roles;
 use crate::select::{select_dangling, select_unused};
-use crate::weights::weights;
+use crate::weights::{Weight, weights};
 
 use claims::{Verdicts, claims};
 use freeable::Slimmable;
@@ -77,8 +79,36 @@ struct Entry<'a> {
     bytes: u64,
 }
 
+/// One namespace while it is added up.
+struct Counted<'c, 'a> {
+    inventory: &'a Inventory,
+    facts: &'c Facts<'a>,
+    /// By node.
+    columns: &'c [Column],
+    /// By node.
+    weights: &'c [Weight],
+    /// The blobs that another namespace keeps.
+    kept_elsewhere: &'c BTreeSet<&'a Digest>,
+}
+
 /// Adds everything up.
 pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
+    add_up(input, |_| {})
+}
+
+/// Adds everything up, and lists every object with the images that keep it.
+pub fn store_map(input: &UsageInput<'_>) -> StoreMap {
+    let mut namespaces = Vec::new();
+    let usage = add_up(input, |counted| namespaces.push(map::map(counted)));
+    StoreMap {
+        observed_at: input.inventory.observed_at,
+        usage,
+        namespaces,
+    }
+}
+
+/// Adds everything up; `visit` gets each namespace in order.
+fn add_up<'a>(input: &UsageInput<'a>, mut visit: impl FnMut(&Counted<'_, 'a>)) -> DiskUsage {
     let inventory = input.inventory;
     let mut usage = DiskUsage {
         total: UsageByColumn::default(),
@@ -102,7 +132,16 @@ pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
         let bytes = input.snapshot_bytes.get(name).unwrap_or(&nothing);
         let weights = weights(&facts.graph, bytes);
         let roles = Roles::new(namespace, registered);
-        let mut images = images::images(&facts, &unused, &weights, inventory, name);
+        let blobs = namespace.blobs.iter().map(|blob| &blob.digest);
+        let counted = Counted {
+            inventory,
+            facts: &facts,
+            columns: &columns,
+            weights: &weights,
+            kept_elsewhere: &kept_by_others(inventory, name, &blobs),
+        };
+        visit(&counted);
+        let mut images = images::images(&counted, &unused);
         for image in &mut images {
             image.holders = roles.assign(std::mem::take(&mut image.holders));
         }

@@ -94,7 +94,7 @@ mod why;
 pub use check::{InvalidPlan, check};
 pub use decision::{Decision, decide, decide_again, no_longer_cut};
 pub use dependents::keep_steps_for_dependents;
-pub use disk_usage::{UsageInput, disk_usage, shortfall};
+pub use disk_usage::{UsageInput, disk_usage, shortfall, store_map};
 pub use eviction::{EvictionCandidate, Limited, eviction_order, limit_by_use};
 pub use image_details::{
     ConfigDetails, DetailedImages, ImageDetails, ManifestDetails, detailed_images,

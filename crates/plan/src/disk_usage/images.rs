@@ -1,27 +1,24 @@
 //! The images of a namespace, one by one.
 
-use reclaim_model::{Holder, ImageUsage, Inventory, Namespace};
+use reclaim_model::{Holder, ImageUsage};
 
-use super::sole::sole_nodes;
-use crate::facts::Facts;
-use crate::freed::kept_by_others;
+use super::Counted;
+use super::keepers::sole_nodes;
 use crate::graph::{Node, NodeId};
 use crate::select::Verdict;
 use crate::sizes::ObjectsByTarget;
-use crate::weights::Weight;
 
 /// Lists the images of a namespace, in their order.
-pub(super) fn images(
-    facts: &Facts<'_>,
-    verdicts: &[Verdict],
-    weights: &[Weight],
-    inventory: &Inventory,
-    namespace: &Namespace,
-) -> Vec<ImageUsage> {
+pub(super) fn images(counted: &Counted<'_, '_>, verdicts: &[Verdict]) -> Vec<ImageUsage> {
+    let Counted {
+        inventory,
+        facts,
+        weights,
+        kept_elsewhere,
+        columns: _,
+    } = counted;
     let graph = &facts.graph;
     let sizes = ObjectsByTarget::of(graph, &facts.targets, inventory).sizes(graph, weights);
-    let blobs = graph.namespace.blobs.iter().map(|blob| &blob.digest);
-    let kept_elsewhere = kept_by_others(inventory, namespace, &blobs);
     let bytes_of = |id: &NodeId| match graph.node(*id) {
         Node::Blob(index) if kept_elsewhere.contains(&graph.blob(index).digest) => 0,
         Node::Blob(_) | Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => {

@@ -52,6 +52,7 @@ mod selection;
 mod sizes;
 #[cfg(test)]
 mod slim;
+mod store_map;
 #[cfg(test)]
 mod usage;
 #[cfg(test)]
