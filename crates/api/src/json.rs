@@ -19,7 +19,7 @@ use futures::{Stream, StreamExt, stream};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
-use reclaim_engine::{RunHandle, RunOptions, blocking};
+use reclaim_engine::{RunHandle, RunOptions, blocking, no_progress};
 use reclaim_model::{
     Answers, AuditQuery, EntryPoint, HeldRuns, Mode, Namespace, PinRequest, Pins, PruneRequest,
     Separator, Versioned,
@@ -70,6 +70,7 @@ fn routes() -> Routes {
         .get("/images", Role::Read, images)
         .get("/projects", Role::Read, projects)
         .get("/df", Role::Read, disk_usage)
+        .get("/map", Role::Read, store_map)
         .get("/why", Role::Read, why)
         .get("/history", Role::Read, history)
         .get("/history/all", Role::Read, audit)
@@ -237,12 +238,13 @@ async fn projects(
 }
 
 async fn disk_usage(State(service): State<Arc<Service>>) -> Served {
-    let usage = service
-        .parts
-        .engine
-        .disk_usage(&reclaim_engine::no_progress)
-        .await;
+    let usage = service.parts.engine.disk_usage(&no_progress).await;
     answer(usage.map_err(ServiceError::from)?).await
+}
+
+async fn store_map(State(service): State<Arc<Service>>) -> Served {
+    let map = service.parts.engine.store_map(&no_progress).await;
+    answer(map.map_err(ServiceError::from)?).await
 }
 
 async fn why(State(service): State<Arc<Service>>, Query(query): Query<form::Why>) -> Served {

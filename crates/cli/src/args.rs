@@ -204,8 +204,8 @@ pub(crate) struct DfArgs {
     pub(crate) verbose: bool,
 
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = DfFormat::Table)]
+    pub(crate) format: DfFormat,
 }
 
 #[derive(Debug, Args)]
@@ -267,4 +267,15 @@ pub(crate) enum Format {
     Table,
     /// One JSON object; its form is stable
     Json,
+}
+
+/// How disk usage is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DfFormat {
+    /// Text for people; it may change
+    Table,
+    /// One JSON object; its form is stable
+    Json,
+    /// Every blob and snapshot below its images, for `ncdu -f -` and `gdu -f -`
+    Ncdu,
 }

@@ -5,7 +5,7 @@ use reclaim_daemon::config::{self, Config};
 use reclaim_engine::{Controls, Engine, Progress, Undone};
 use reclaim_model::{
     Answers, DiskUsage, HeldRuns, ImageList, Namespace, PinRequest, Pins, Plan, ProjectList,
-    PruneRequest, Report, Separator,
+    PruneRequest, Report, Separator, StoreMap,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -180,6 +180,17 @@ impl Backend {
                 Ok(engine.disk_usage(&progress).await?)
             }
             Self::Host(client) => Ok(client.disk_usage().await?),
+        })
+        .await
+    }
+
+    pub(crate) async fn store_map(&self) -> Result<StoreMap, CommandError> {
+        with_bar(async |bar| match self {
+            Self::Direct(engine) => {
+                let progress = |progress: Progress| bar.show(progress);
+                Ok(engine.store_map(&progress).await?)
+            }
+            Self::Host(client) => Ok(client.store_map().await?),
         })
         .await
     }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! text, output, progress    rendering for people; printing; the progress bar
+//! ncdu                      the form of ncdu
 //! args                      command-line arguments
 //! exit, signals             errors and exit statuses; SIGINT and SIGTERM
 //! logging, backend          the log and spans; the engine in this process, or a daemon
@@ -17,6 +18,7 @@ mod exit;
 #[cfg(test)]
 mod json_forms;
 mod logging;
+mod ncdu;
 mod output;
 mod progress;
 mod signals;

@@ -36,6 +36,17 @@ pub(crate) fn json<T: Serialize>(value: T) -> io::Result<()> {
     exactly(&text)
 }
 
+/// Writes a value as JSON on one line, without the version of our own forms.
+///
+/// # Errors
+///
+/// If standard output cannot be written to, like [`data`].
+pub(crate) fn compact_json<T: Serialize>(value: &T) -> io::Result<()> {
+    let mut text = serde_json::to_string(value).map_err(io::Error::other)?;
+    text.push('\n');
+    exactly(&text)
+}
+
 /// Writes to standard output what programs read or the user wrote, and nothing of images: JSON, a
 /// completion script, the configuration.
 ///

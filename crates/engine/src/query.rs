@@ -7,10 +7,11 @@ use std::sync::Arc;
 use reclaim_model::{
     Container, ContainerState, Digest, DiskUsage, FreedBlob, ImageList, Inventory, ListedImage,
     Namespace, NamespaceInventory, OutsideRecords, ProjectList, PruneRequest, Separator,
-    SnapshotId, SnapshotSizes, chain,
+    SnapshotId, SnapshotSizes, StoreMap, chain,
 };
 use reclaim_plan::{
     DetailedImages, UsageInput, detailed_images, disk_usage, image_layers, image_objects, projects,
+    store_map,
 };
 use reclaim_store::{ContentFiles, Directories, NO_LABELS, StoreError};
 use tracing::{Instrument, debug, info_span, warn};
@@ -248,6 +249,30 @@ impl Engine {
     ///
     /// If containerd or a container store cannot be read completely.
     pub async fn disk_usage(&self, progress: &ProgressSink<'_>) -> Result<DiskUsage, RunError> {
+        let (mut usage, warnings) = self.count(progress, disk_usage).await?;
+        usage.warnings.extend(warnings);
+        Ok(usage)
+    }
+
+    /// Returns every blob and snapshot of all namespaces, with the images that keep it.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::disk_usage`].
+    pub async fn store_map(&self, progress: &ProgressSink<'_>) -> Result<StoreMap, RunError> {
+        let (mut map, warnings) = self.count(progress, store_map).await?;
+        map.usage.warnings.extend(warnings);
+        Ok(map)
+    }
+
+    /// Reads and measures everything, and adds it up; also returns warnings about holds.
+    async fn count<T: Send + 'static>(
+        &self,
+        progress: &ProgressSink<'_>,
+        add_up: fn(&UsageInput<'_>) -> T,
+    ) -> Result<(T, Vec<String>), RunError> {
         progress(Progress::Observing);
         let root = self.store.content_root().await?;
         let witnesses = self.store.sample_blobs().await?;
@@ -273,7 +298,7 @@ impl Engine {
         let looking = inventory.read(move |inventory| engine.orphaned_holds(inventory));
         let orphaned_holds = looking.await;
         let adding_up = inventory.read(move |inventory| {
-            disk_usage(&UsageInput {
+            add_up(&UsageInput {
                 inventory,
                 registered: &registered,
                 snapshot_bytes: &snapshot_bytes,
@@ -281,9 +306,8 @@ impl Engine {
                 outside_records: outside_records.as_ref(),
             })
         });
-        let mut usage = adding_up.instrument(info_span!("disk_usage")).await;
-        usage.warnings.extend(orphaned_holds);
-        Ok(usage)
+        let counted = adding_up.instrument(info_span!("disk_usage")).await;
+        Ok((counted, orphaned_holds))
     }
 
     /// Lists the files below a content root; `None` if they cannot be seen.

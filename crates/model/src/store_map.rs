@@ -85,6 +85,19 @@ impl StoreMap {
         let found = namespaces.find(|(usage, _)| usage.namespace == *namespace);
         found.map(|(_, map)| map)
     }
+
+    /// Leaves out all namespaces except one. The totals stay those of all.
+    pub fn retain_namespace(&mut self, only: &Namespace) {
+        let mut is_it = self
+            .usage
+            .namespaces
+            .iter()
+            .map(|usage| usage.namespace == *only);
+        self.namespaces.retain(|_| is_it.next() == Some(true));
+        self.usage
+            .namespaces
+            .retain(|usage| usage.namespace == *only);
+    }
 }
 
 impl NamespaceMap {

@@ -13,8 +13,8 @@ use reclaim_engine::{ProgressSink, RunOptions, Undone};
 use reclaim_maintenance::{PolicyForecast, PolicyRun, RunRecord};
 use reclaim_model::{
     Answers, AuditQuery, AuditRecords, DiskUsage, HeldRuns, ImageList, Mode, Namespace, PinRequest,
-    Pins, PolicyName, ProjectList, PruneRequest, Report, Separator, UsageByColumn, VERSION,
-    Versioned,
+    Pins, PolicyName, ProjectList, PruneRequest, Report, Separator, StoreMap, UsageByColumn,
+    VERSION, Versioned,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -210,6 +210,15 @@ impl HostClient {
     /// As [`Self::plan`].
     pub async fn disk_usage(&self) -> Result<DiskUsage, HostError> {
         self.get("/df").await
+    }
+
+    /// Returns every blob and snapshot, with the images that keep it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::plan`].
+    pub async fn store_map(&self) -> Result<StoreMap, HostError> {
+        self.get("/map").await
     }
 
     /// Returns what uses a thing.

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use reclaim_model::ListedImage;
 
 use crate::args::image::{ImageOrder, LsArgs};
-use crate::args::{DfArgs, Format, Globals, WhyArgs};
+use crate::args::{DfArgs, DfFormat, Format, Globals, WhyArgs};
 use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
-use crate::{commands, output, text};
+use crate::{commands, ncdu, output, text};
 
 pub(crate) async fn ls(globals: &Globals, args: &LsArgs) -> Result<Exit, CommandError> {
     let (namespace, is_explicit) = globals.namespace()?;
@@ -45,10 +45,19 @@ fn position(image: &ListedImage, order: ImageOrder) -> i128 {
 
 pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, CommandError> {
     let only = globals.explicit_namespace()?;
-    let mut usage = Backend::connect_protected(globals)
-        .await?
-        .disk_usage()
-        .await?;
+    let backend = Backend::connect_protected(globals).await?;
+    if args.format == DfFormat::Ncdu {
+        let mut map = backend.store_map().await?;
+        if let Some(only) = only {
+            let existing = map.usage.namespaces.iter().map(|usage| &usage.namespace);
+            commands::check_namespace_exists(&only, existing)?;
+            map.retain_namespace(&only);
+        }
+        output::compact_json(&ncdu::export(&map))?;
+        output::messages(&text::warnings(&map.usage.warnings, globals.truncation()));
+        return Ok(Exit::Done);
+    }
+    let mut usage = backend.disk_usage().await?;
     if let Some(only) = only {
         let existing = usage.namespaces.iter().map(|usage| &usage.namespace);
         commands::check_namespace_exists(&only, existing)?;
@@ -58,8 +67,10 @@ pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, Command
         usage = usage.without_details();
     }
     match args.format {
-        Format::Json => output::json(&usage)?,
-        Format::Table => output::data(&text::df::usage(&usage, globals.truncation()))?,
+        DfFormat::Json => output::json(&usage)?,
+        DfFormat::Ncdu | DfFormat::Table => {
+            output::data(&text::df::usage(&usage, globals.truncation()))?
+        }
     }
     output::messages(&text::warnings(&usage.warnings, globals.truncation()));
     Ok(Exit::Done)

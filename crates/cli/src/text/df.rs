@@ -185,7 +185,7 @@ fn columns(usage: &DiskUsage) -> Table {
     table
 }
 
-fn column_name(column: Column) -> &'static str {
+pub(crate) fn column_name(column: Column) -> &'static str {
     match column {
         Column::InUse => "In use",
         Column::Pinned => "Pinned images",
