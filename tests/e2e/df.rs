@@ -18,7 +18,7 @@ use crate::rig::{Rig, entry};
 const BLOCK: u64 = 4096;
 
 /// Fills two namespaces with something for every column.
-async fn populate(rig: &Rig) {
+pub(crate) async fn populate(rig: &Rig) {
     let here = &rig.namespace;
     let there = rig.containerd.namespace("k8s.io");
     let build = |name: &'static str, seed, snapshotter, namespace| {

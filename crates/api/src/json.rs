@@ -16,7 +16,10 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use reclaim_engine::{RunHandle, RunOptions, blocking, no_progress};
@@ -31,6 +34,7 @@ use tokio::time::timeout;
 
 use crate::access::Role;
 use crate::caller::Sender;
+use crate::page;
 use crate::service::{Service, ServiceError, events};
 
 use routes::Routes;
@@ -48,6 +52,7 @@ const MAX_REQUEST: usize = 16 << 20;
 const REQUEST_TIME: Duration = Duration::from_secs(15);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 type Served = Result<Response, Failure>;
@@ -71,6 +76,7 @@ fn routes() -> Routes {
         .get("/projects", Role::Read, projects)
         .get("/df", Role::Read, disk_usage)
         .get("/map", Role::Read, store_map)
+        .get("/page", Role::Read, page)
         .get("/why", Role::Read, why)
         .get("/history", Role::Read, history)
         .get("/history/all", Role::Read, audit)
@@ -245,6 +251,22 @@ async fn disk_usage(State(service): State<Arc<Service>>) -> Served {
 async fn store_map(State(service): State<Arc<Service>>) -> Served {
     let map = service.parts.engine.store_map(&no_progress).await;
     answer(map.map_err(ServiceError::from)?).await
+}
+
+/// Answers with a page for a browser, which may load nothing else.
+async fn page(State(service): State<Arc<Service>>) -> Served {
+    let records = service.audit(AuditQuery::default()).await.ok();
+    let records = records.map(|found| found.records);
+    let page = page::page(&service.parts.engine, records, &no_progress).await;
+    let mut response = respond(StatusCode::OK, HTML, page.map_err(ServiceError::from)?);
+    let policy = format!("{}; frame-ancestors 'none'", page::security_policy());
+    let policy = HeaderValue::from_str(&policy).expect("the policy is plain text");
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 async fn why(State(service): State<Arc<Service>>, Query(query): Query<form::Why>) -> Served {

@@ -12,5 +12,6 @@ pub mod health;
 pub mod json;
 pub mod listen;
 pub mod metrics;
+pub mod page;
 mod plans;
 pub mod service;

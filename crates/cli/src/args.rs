@@ -203,6 +203,14 @@ pub(crate) struct DfArgs {
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
+    /// Write a page for a browser to FILE
+    ///
+    /// One HTML file that loads nothing: a picture of the store in which a shared layer is drawn once,
+    /// disk usage, each image with the reason why it stays or goes, and what runs freed. `-` is the
+    /// standard output.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "verbose"])]
+    pub(crate) html: Option<PathBuf>,
+
     /// Output format
     #[arg(long, value_enum, default_value_t = DfFormat::Table)]
     pub(crate) format: DfFormat,

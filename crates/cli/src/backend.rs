@@ -1,11 +1,12 @@
 //! What carries out a command: this process, on containerd, or a daemon.
 
 use reclaim_api::json::{HostClient, Undo};
+use reclaim_api::page;
 use reclaim_daemon::config::{self, Config};
-use reclaim_engine::{Controls, Engine, Progress, Undone};
+use reclaim_engine::{AuditLog, Controls, Engine, Progress, Undone};
 use reclaim_model::{
-    Answers, DiskUsage, HeldRuns, ImageList, Namespace, PinRequest, Pins, Plan, ProjectList,
-    PruneRequest, Report, Separator, StoreMap,
+    Answers, AuditQuery, DiskUsage, HeldRuns, ImageList, Namespace, PinRequest, Pins, Plan,
+    ProjectList, PruneRequest, Report, Separator, StoreMap,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -191,6 +192,22 @@ impl Backend {
                 Ok(engine.store_map(&progress).await?)
             }
             Self::Host(client) => Ok(client.store_map().await?),
+        })
+        .await
+    }
+
+    /// Returns the page, with the changes on record if they can be read.
+    pub(crate) async fn page(&self) -> Result<String, CommandError> {
+        with_bar(async |bar| match self {
+            Self::Direct(engine) => {
+                let progress = |progress: Progress| bar.show(progress);
+                let log = engine.audit();
+                let found = log
+                    .and_then(|log| AuditLog::find(log.directory(), &AuditQuery::default()).ok());
+                let records = found.map(|found| found.records);
+                Ok(page::page(engine, records, &progress).await?)
+            }
+            Self::Host(client) => Ok(client.page().await?),
         })
         .await
     }

@@ -3,7 +3,9 @@
 //! What people read goes through [`Printable`], because names, labels and errors of others are in it.
 
 use std::fmt::{Display, Write as _};
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 
 use reclaim_model::{Printable, Versioned};
 use serde::Serialize;
@@ -57,6 +59,21 @@ pub(crate) fn exactly(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
+}
+
+/// Writes a file, or to standard output if its name is `-`.
+///
+/// # Errors
+///
+/// If the file or standard output cannot be written to. The error names the file.
+pub(crate) fn file(path: &Path, text: &str) -> io::Result<()> {
+    if path == Path::new("-") {
+        return exactly(text);
+    }
+    fs::write(path, text).map_err(|error| {
+        let reason = format!("write {}: {error}", path.display());
+        io::Error::new(error.kind(), reason)
+    })
 }
 
 /// Writes a message to standard error. A failure to write is ignored.

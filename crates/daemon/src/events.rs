@@ -16,6 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
+use reclaim_api::page::node_name;
 use reclaim_maintenance::{MaintenanceObserver, PolicyOutcome, PolicyRun, RunRecord};
 use reclaim_model::chain;
 use rustls::{ClientConfig, RootCertStore};
@@ -25,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::error::DaemonError;
-use crate::host::node_name;
 
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(10);

@@ -4,13 +4,13 @@ use std::error::Error;
 use std::{fmt, io};
 
 use async_trait::async_trait;
+use reclaim_api::page::node_name;
 use reclaim_fleet::{ClusterLockConfig, ClusterLockError, NodeEventError};
 use reclaim_maintenance::{ClusterLock, ClusterLockGuard, PolicyRun};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Fleet;
-use crate::host::node_name;
 use crate::node_events::NodeEventQueue;
 
 /// Why the cluster lock cannot be set up.

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{env, fs, io};
 
 use reclaim_engine::{
     AuditLog, ContainerdConfig, DockerAddress, DockerContainers, DockerError, Engine,
@@ -230,15 +229,6 @@ impl Host {
 pub async fn connect(address: &str, is_remote: bool) -> Result<Engine, ConnectError> {
     let store = Containerd::connect(address).await?;
     Ok(Engine::new(placed(store, is_remote)))
-}
-
-/// Returns the node's name: `NODE_NAME`, or the host name.
-pub(crate) fn node_name() -> io::Result<String> {
-    if let Some(name) = env::var_os("NODE_NAME").filter(|it| !it.is_empty()) {
-        return Ok(name.to_string_lossy().into_owned());
-    }
-    let hostname = fs::read_to_string("/proc/sys/kernel/hostname")?;
-    Ok(hostname.trim().to_owned())
 }
 
 /// Marks a containerd that runs on another host.

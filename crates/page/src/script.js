@@ -88,30 +88,33 @@ function next(from, key) {
   return best;
 }
 
-for (const map of document.querySelectorAll(".map")) {
-  const tell = (at) => (detail.textContent = at.getAttribute("aria-label"));
-  const of = (event) => event.target.closest(".map > svg");
-  const search = (at) => {
-    find.value = at.dataset.image;
-    show(ROWS);
-    find.scrollIntoView();
-    find.focus();
-  };
-  map.addEventListener("focusin", (event) => of(event) && tell(of(event)));
-  map.addEventListener("pointerover", (event) => of(event) && tell(of(event)));
-  map.addEventListener("click", (event) => of(event)?.dataset.image && search(of(event)));
-  map.addEventListener("keydown", (event) => {
-    const from = of(event);
-    if (!from) return;
-    if (event.key === "Enter" && from.dataset.image) search(from);
-    else if (event.key.startsWith("Arrow")) {
-      const to = next(from, event.key);
-      if (to) {
-        from.setAttribute("tabindex", "-1");
-        to.setAttribute("tabindex", "0");
-        to.focus();
-      }
-    } else return;
-    event.preventDefault();
-  });
-}
+// The listeners are those of the section: an SVG element with a listener for focus would be a stop of
+// the tab key itself.
+const pictures = document.querySelector(".map")?.parentNode;
+const of = (event) => event.target.closest(".map > svg");
+const tell = (event) => {
+  if (of(event)) detail.textContent = of(event).getAttribute("aria-label");
+};
+const search = (rectangle) => {
+  find.value = rectangle.dataset.image;
+  show(ROWS);
+  find.scrollIntoView();
+  find.focus();
+};
+pictures?.addEventListener("focusin", tell);
+pictures?.addEventListener("pointerover", tell);
+pictures?.addEventListener("click", (event) => of(event)?.dataset.image && search(of(event)));
+pictures?.addEventListener("keydown", (event) => {
+  const from = of(event);
+  if (!from) return;
+  if (event.key === "Enter" && from.dataset.image) search(from);
+  else if (event.key.startsWith("Arrow")) {
+    const to = next(from, event.key);
+    if (to) {
+      from.setAttribute("tabindex", "-1");
+      to.setAttribute("tabindex", "0");
+      to.focus();
+    }
+  } else return;
+  event.preventDefault();
+});

@@ -48,6 +48,7 @@
 )]
 
 mod api_server;
+mod browser;
 mod containerd;
 mod cri;
 mod disk;
@@ -66,6 +67,7 @@ mod registry;
 mod snapshotter;
 
 pub use crate::api_server::{ApiServer, ServerMode};
+pub use crate::browser::Browser;
 pub use crate::containerd::{Containerd, ContainerdBuilder, Version, busybox, signal};
 pub use crate::cri::{Cri, CriImage, Pod};
 pub use crate::disk::{Left, SmallDisk, Used};

@@ -8,11 +8,12 @@ use crate::workspace::Workspace;
 
 /// The packages of the workspace that each package may depend on, as in the table of
 /// `ARCHITECTURE.md`. Tests may also use [`DEV_ONLY`].
-const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 16] = [
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 17] = [
     ("reclaim-model", &[]),
     ("reclaim-oci", &["reclaim-model"]),
     ("reclaim-compose", &["reclaim-model"]),
     ("reclaim-plan", &["reclaim-model"]),
+    ("reclaim-page", &["reclaim-model"]),
     ("reclaim-store", &["reclaim-model", "reclaim-oci"]),
     (
         "reclaim-engine",
@@ -32,7 +33,12 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 16] = [
     ("reclaim-fleet", &["reclaim-model"]),
     (
         "reclaim-api",
-        &["reclaim-engine", "reclaim-maintenance", "reclaim-model"],
+        &[
+            "reclaim-engine",
+            "reclaim-maintenance",
+            "reclaim-model",
+            "reclaim-page",
+        ],
     ),
     (
         "reclaim-daemon",

@@ -42,6 +42,27 @@ pub(crate) const BTRFS: Need = Need {
     purpose: "to make a filesystem that shows freed space late",
 };
 
+/// Needed by the tests that open the page.
+pub(crate) const CHROMIUM: Need = Need {
+    program: "chromium",
+    package: "chromium",
+    purpose: "to open the page",
+};
+
+/// Needed by the tests that open an export.
+pub(crate) const NCDU: Need = Need {
+    program: "ncdu",
+    package: "ncdu",
+    purpose: "to open an export",
+};
+
+/// Needed by the tests that open an export.
+pub(crate) const GDU: Need = Need {
+    program: "gdu",
+    package: "gdu",
+    purpose: "to open an export",
+};
+
 /// Needed by the tests that compare with Compose, which they fetch from the Python Package Index.
 pub(crate) const PIP: Need = Need {
     program: "pip3",

@@ -221,6 +221,17 @@ impl HostClient {
         self.get("/map").await
     }
 
+    /// Returns the page that shows what occupies the disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::plan`].
+    pub async fn page(&self) -> Result<String, HostError> {
+        let body = self.send(Method::GET, "/page", Bytes::new()).await?;
+        let page = self.whole(body).await?;
+        Ok(String::from_utf8_lossy(&page).into_owned())
+    }
+
     /// Returns what uses a thing.
     ///
     /// # Errors
@@ -368,14 +379,18 @@ impl HostClient {
     }
 
     async fn read<T: DeserializeOwned>(&self, body: Incoming) -> Result<T, HostError> {
-        let body = body.collect().await.map_err(|error| self.broken(error))?;
         let answer: Versioned<T> =
-            serde_json::from_slice(&body.to_bytes()).map_err(HostError::Answer)?;
+            serde_json::from_slice(&self.whole(body).await?).map_err(HostError::Answer)?;
         if answer.version == VERSION {
             Ok(answer.value)
         } else {
             Err(HostError::Version(answer.version))
         }
+    }
+
+    async fn whole(&self, body: Incoming) -> Result<Bytes, HostError> {
+        let body = body.collect().await.map_err(|error| self.broken(error))?;
+        Ok(body.to_bytes())
     }
 
     /// Sends a request, and returns the body of the answer if that is no error.

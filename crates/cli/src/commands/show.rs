@@ -46,6 +46,11 @@ fn position(image: &ListedImage, order: ImageOrder) -> i128 {
 pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, CommandError> {
     let only = globals.explicit_namespace()?;
     let backend = Backend::connect_protected(globals).await?;
+    if let Some(file) = &args.html {
+        let page = backend.page().await?;
+        output::file(file, &page)?;
+        return Ok(Exit::Done);
+    }
     if args.format == DfFormat::Ncdu {
         let mut map = backend.store_map().await?;
         if let Some(only) = only {

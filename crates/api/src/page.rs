@@ -1,0 +1,48 @@
+//! The page that shows what occupies the disk, as one HTML file.
+
+use std::{env, fs, io};
+
+use reclaim_engine::{Engine, ProgressSink, RunError, blocking};
+use reclaim_model::AuditRecord;
+use reclaim_page::Page;
+
+pub use reclaim_page::security_policy;
+
+/// Reads containerd and returns the page. `records` are the changes on record; `None` if they
+/// cannot be read.
+///
+/// Cancellation safe: it only reads.
+///
+/// # Errors
+///
+/// As [`Engine::store_map`].
+pub async fn page(
+    engine: &Engine,
+    records: Option<Vec<AuditRecord>>,
+    progress: &ProgressSink<'_>,
+) -> Result<String, RunError> {
+    let map = engine.store_map(progress).await?;
+    let writing = blocking(move || {
+        let host = node_name().unwrap_or_else(|_| "this machine".to_owned());
+        let page = Page {
+            map: &map,
+            host: &host,
+            records: records.as_deref(),
+        };
+        page.html()
+    });
+    Ok(writing.await)
+}
+
+/// Returns the node's name: `NODE_NAME`, or the host name.
+///
+/// # Errors
+///
+/// If the host name cannot be read.
+pub fn node_name() -> io::Result<String> {
+    if let Some(name) = env::var_os("NODE_NAME").filter(|it| !it.is_empty()) {
+        return Ok(name.to_string_lossy().into_owned());
+    }
+    let hostname = fs::read_to_string("/proc/sys/kernel/hostname")?;
+    Ok(hostname.trim().to_owned())
+}
