@@ -41,5 +41,6 @@ mod slim;
 mod sorted;
 mod target;
 mod transcript;
+mod ui;
 mod untrusted;
 mod why;

@@ -16,10 +16,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use reclaim_engine::{RunHandle, RunOptions, blocking, no_progress};
@@ -52,7 +49,6 @@ const MAX_REQUEST: usize = 16 << 20;
 const REQUEST_TIME: Duration = Duration::from_secs(15);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 type Served = Result<Response, Failure>;
@@ -258,14 +254,8 @@ async fn page(State(service): State<Arc<Service>>) -> Served {
     let records = service.audit(AuditQuery::default()).await.ok();
     let records = records.map(|found| found.records);
     let page = page::page(&service.parts.engine, records, &no_progress).await;
-    let mut response = respond(StatusCode::OK, HTML, page.map_err(ServiceError::from)?);
-    let policy = format!("{}; frame-ancestors 'none'", page::security_policy());
-    let policy = HeaderValue::from_str(&policy).expect("the policy is plain text");
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, policy);
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut response = Response::new(Body::from(page.map_err(ServiceError::from)?));
+    page::page_headers(response.headers_mut());
     Ok(response)
 }
 

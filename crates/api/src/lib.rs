@@ -15,3 +15,4 @@ pub mod metrics;
 pub mod page;
 mod plans;
 pub mod service;
+pub mod ui;

@@ -2,11 +2,13 @@
 
 use std::{env, fs, io};
 
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use reclaim_engine::{Engine, ProgressSink, RunError, blocking};
 use reclaim_model::AuditRecord;
-use reclaim_page::Page;
-
-pub use reclaim_page::security_policy;
+use reclaim_page::{Page, security_policy};
 
 /// Reads containerd and returns the page. `records` are the changes on record; `None` if they
 /// cannot be read.
@@ -32,6 +34,19 @@ pub async fn page(
         page.html()
     });
     Ok(writing.await)
+}
+
+/// Adds the headers with which a server sends the page: it may load nothing, and nothing may frame it
+/// or keep it.
+pub(crate) fn page_headers(headers: &mut HeaderMap) {
+    let policy = format!("{}; frame-ancestors 'none'", security_policy());
+    let policy = HeaderValue::from_str(&policy).expect("the policy is plain text");
+    let fixed = HeaderValue::from_static;
+    headers.insert(CONTENT_TYPE, fixed("text/html; charset=utf-8"));
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
+    headers.insert(REFERRER_POLICY, fixed("no-referrer"));
+    headers.insert(CACHE_CONTROL, fixed("no-store"));
 }
 
 /// Returns the node's name: `NODE_NAME`, or the host name.

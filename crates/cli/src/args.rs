@@ -73,6 +73,13 @@ pub(crate) enum Command {
     /// With --namespace only that namespace is listed; the total still covers all namespaces.
     Df(DfArgs),
 
+    /// Show what occupies the disk in a browser
+    ///
+    /// Serves the page of `df --html` on a loopback port of this machine until it is stopped, and
+    /// prints the address. The address works once, for the browser that opens it first. Each reload
+    /// reads the store again. The page changes nothing.
+    Ui(UiArgs),
+
     /// Show what keeps an image, content or a snapshot
     ///
     /// Prints the shortest reference path from each holder, and what makes each reference: the key of
@@ -214,6 +221,13 @@ pub(crate) struct DfArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t = DfFormat::Table)]
     pub(crate) format: DfFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UiArgs {
+    /// The port; 0 is any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) port: u16,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ pub(crate) mod rm;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod slim;
+pub(crate) mod ui;
 pub(crate) mod undo;
 
 use std::borrow::Cow;

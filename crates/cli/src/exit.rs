@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use reclaim_api::health::HealthError;
 use reclaim_api::json::HostError;
+use reclaim_api::listen::ListenError;
 use reclaim_api::service::ErrorKind;
 use reclaim_compose::ComposeError;
 use reclaim_daemon::DaemonError;
@@ -80,6 +81,8 @@ pub(crate) enum CommandError {
     Host(#[from] HostError),
     #[error(transparent)]
     Health(#[from] HealthError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error("cannot use `{0}` with --host")]
     NotWithHost(&'static str),
     #[error("cannot use `maintain` with --host, except with --once: the daemon runs its policies")]
@@ -198,6 +201,7 @@ impl CommandError {
             | Self::Audit(_)
             | Self::Run(_)
             | Self::Output(_)
+            | Self::Listen(_)
             | Self::ManPages { .. } => None,
         }
     }
@@ -251,6 +255,7 @@ impl CommandError {
             | Self::Audit(_)
             | Self::Run(_)
             | Self::Output(_)
+            | Self::Listen(_)
             | Self::ManPages { .. } => Exit::Failed,
         }
     }

@@ -81,6 +81,7 @@ async fn run(cli: Cli) -> Exit {
         Command::Pin(args) => commands::pin::pin(&globals, &args).await,
         Command::Unpin(args) => commands::pin::unpin(&globals, &args).await,
         Command::Df(args) => commands::show::df(&globals, &args).await,
+        Command::Ui(args) => commands::ui::ui(&globals, &args).await,
         Command::Why(args) => commands::show::why(&globals, &args).await,
         Command::History(args) => commands::undo::history(&globals, &args).await,
         Command::Undo(args) => commands::undo::undo(&globals, &args).await,

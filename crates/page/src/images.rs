@@ -94,17 +94,8 @@ pub(crate) fn section(html: &mut Html, map: &StoreMap) {
             html.leaf("output", &[("id", &"found")], "");
         });
         html.element("table", &[("id", &"list")], |html| {
-            heads(
-                html,
-                &[
-                    "Image",
-                    "Namespace",
-                    "A prune of unused images",
-                    "Size",
-                    "Shared",
-                    "Alone",
-                ],
-            );
+            let texts = ["Image", "Namespace", "A prune of unused images"];
+            heads(html, &texts, &["Size", "Shared", "Alone"]);
             html.element("tbody", &[], |html| {
                 for row in shown {
                     write_row(html, row);

@@ -89,7 +89,11 @@ fn bar(html: &mut Html, place: usize, bytes: u64, most: u64, title: std::fmt::Ar
 
 fn table(html: &mut Html, records: &[AuditRecord]) {
     html.element("table", &[], |html| {
-        heads(html, &["Began", "Namespace", "Result", "Images", "Freed"]);
+        heads(
+            html,
+            &["Began", "Namespace", "Result"],
+            &["Images", "Freed"],
+        );
         html.element("tbody", &[], |html| {
             for record in records.iter().rev().take(ROWS) {
                 html.element("tr", &[], |html| {

@@ -1,7 +1,9 @@
 //! The picture of each namespace, and disk usage as a table.
 
+use std::fmt::Display;
+
 use reclaim_model::{
-    Column, DiskUsage, HumanSize, ImageUsage, NamespaceUsage, StoreMap, shown_name,
+    Column, DiskUsage, HumanSize, ImageUsage, NamespaceUsage, StoreMap, shortened, shown_name,
 };
 
 use crate::cells::{Cell, cells};
@@ -9,9 +11,13 @@ use crate::html::Html;
 use crate::treemap::{Rectangle, divide};
 use crate::verdict::{Kind, why};
 
-/// The size of a picture in its own units, which the browser scales.
+/// The size of a picture in its own units, which the browser scales. The namespace with the most bytes
+/// is this high, and the others in proportion, so that areas compare.
 const WIDTH: f64 = 1200.0;
 const HEIGHT: f64 = 520.0;
+
+/// The least height of a picture, so that a small namespace can be seen.
+const LEAST_HEIGHT: f64 = 60.0;
 
 /// The least size of a rectangle with a name in it.
 const LEGIBLE: (f64, f64) = (56.0, 18.0);
@@ -39,20 +45,32 @@ pub(crate) fn pictures(html: &mut Html, map: &StoreMap) {
              Arrow keys move, Enter shows the images below.",
         );
         let namespaces = map.usage.namespaces.iter().zip(&map.namespaces);
-        for (number, (usage, objects)) in namespaces.enumerate() {
-            picture(html, number, usage, &cells(usage, objects));
+        let drawn: Vec<_> = namespaces
+            .map(|(usage, objects)| (usage, cells(usage, objects)))
+            .collect();
+        let most = drawn.iter().map(|(_, cells)| bytes(cells)).max();
+        for (usage, cells) in &drawn {
+            picture(html, usage, cells, height(bytes(cells), most.unwrap_or(0)));
         }
         html.leaf("p", &[("id", &"detail"), ("aria-live", &"polite")], "");
     });
 }
 
-fn picture(html: &mut Html, number: usize, usage: &NamespaceUsage, cells: &[Cell<'_>]) {
-    let bytes: u64 = cells.iter().map(Cell::bytes).sum();
+fn bytes(cells: &[Cell<'_>]) -> u64 {
+    cells.iter().map(Cell::bytes).sum()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a picture has fewer digits")]
+fn height(bytes: u64, most: u64) -> f64 {
+    (HEIGHT * bytes as f64 / most.max(1) as f64).max(LEAST_HEIGHT)
+}
+
+fn picture(html: &mut Html, usage: &NamespaceUsage, cells: &[Cell<'_>], height: f64) {
     html.element("h3", &[], |html| {
         html.text(format_args!(
             "Namespace {}, {}",
             usage.namespace,
-            HumanSize(bytes)
+            HumanSize(bytes(cells))
         ));
     });
     if cells.is_empty() {
@@ -63,17 +81,16 @@ fn picture(html: &mut Html, number: usize, usage: &NamespaceUsage, cells: &[Cell
         x: 0.0,
         y: 0.0,
         width: WIDTH,
-        height: HEIGHT,
+        height,
     };
     let weights: Vec<u64> = cells.iter().map(Cell::bytes).collect();
     let label = format!("Treemap of namespace {}", usage.namespace);
-    let view = format!("0 0 {WIDTH} {HEIGHT}");
-    let attributes: [(&str, &dyn std::fmt::Display); 5] = [
+    let view = format!("0 0 {WIDTH} {height:.2}");
+    let attributes: [(&str, &dyn Display); 4] = [
         ("class", &"map"),
         ("viewBox", &view),
         ("role", &"list"),
         ("aria-label", &label),
-        ("data-namespace", &number),
     ];
     html.element("svg", &attributes, |html| {
         for (at, (cell, place)) in cells.iter().zip(divide(whole, &weights)).enumerate() {
@@ -97,7 +114,7 @@ fn rectangle(
         [place.x, place.y, place.width, place.height].map(|length| format!("{length:.2}"));
     let search = first_image(usage, cell).map(|image| shown_name(&image.name, &image.target));
     let search = search.unwrap_or_default();
-    let attributes: [(&str, &dyn std::fmt::Display); 9] = [
+    let attributes: [(&str, &dyn Display); 9] = [
         ("x", &x),
         ("y", &y),
         ("width", &width),
@@ -110,7 +127,7 @@ fn rectangle(
     ];
     html.element("svg", &attributes, |html| {
         html.leaf("title", &[], &text);
-        let full: &dyn std::fmt::Display = &"100%";
+        let full: &dyn Display = &"100%";
         html.leaf("rect", &[("width", full), ("height", full)], "");
         if place.width >= LEGIBLE.0 && place.height >= LEGIBLE.1 {
             html.leaf("text", &[("x", &"5"), ("y", &"14")], title(usage, cell));
@@ -126,6 +143,11 @@ fn rectangle(
     });
 }
 
+/// Returns the name of an image; a digest is shortened.
+fn name(image: &ImageUsage) -> String {
+    shortened(&shown_name(&image.name, &image.target))
+}
+
 fn first_image<'u>(usage: &'u NamespaceUsage, cell: &Cell<'_>) -> Option<&'u ImageUsage> {
     let first = cell.images.first()?;
     usage.image_usage.as_ref()?.get(*first as usize)
@@ -137,9 +159,9 @@ fn title(usage: &NamespaceUsage, cell: &Cell<'_>) -> String {
         return format!("{} smaller ones", cell.merged);
     }
     match (first_image(usage, cell), cell.images.len()) {
-        (Some(image), 1) => shown_name(&image.name, &image.target),
+        (Some(image), 1) => name(image),
         (Some(image), count) => {
-            format!("{} +{}", shown_name(&image.name, &image.target), count - 1)
+            format!("{} +{}", name(image), count - 1)
         }
         (None, _) => why(cell.column).to_owned(),
     }
@@ -152,7 +174,7 @@ fn describe(usage: &NamespaceUsage, cell: &Cell<'_>) -> String {
         .iter()
         .take(MOST_NAMES)
         .filter_map(|image| usage.image_usage.as_ref()?.get(*image as usize))
-        .map(|image| shown_name(&image.name, &image.target))
+        .map(name)
         .collect();
     let more = cell.images.len() - names.len();
     let mut who = match &names[..] {
@@ -182,10 +204,8 @@ pub(crate) fn table(html: &mut Html, usage: &DiskUsage) {
     html.element("section", &[("aria-labelledby", &"usage")], |html| {
         html.leaf("h2", &[("id", &"usage")], "Why it is on disk");
         html.element("table", &[], |html| {
-            heads(
-                html,
-                &["Why", "Blobs", "Packed", "Snapshots", "Unpacked", "Size"],
-            );
+            let numbers = ["Blobs", "Packed", "Snapshots", "Unpacked", "Size"];
+            heads(html, &["Why"], &numbers);
             html.element("tbody", &[], |html| {
                 for (column, amount) in usage.total.columns() {
                     html.element("tr", &[], |html| {
@@ -230,18 +250,21 @@ fn only_size(html: &mut Html, what: &'static str, bytes: u64) {
     });
 }
 
-/// Writes the head of a table.
-pub(crate) fn heads(html: &mut Html, names: &[&'static str]) {
+/// Writes the head of a table: columns of text, then columns of numbers.
+pub(crate) fn heads(html: &mut Html, texts: &[&'static str], numbers: &[&'static str]) {
     html.element("thead", &[], |html| {
         html.element("tr", &[], |html| {
-            for name in names {
+            for name in texts {
                 html.leaf("th", &[("scope", &"col")], name);
+            }
+            for name in numbers {
+                html.leaf("th", &[("scope", &"col"), ("class", &"number")], name);
             }
         });
     });
 }
 
 /// Writes a number into a cell of a table.
-pub(crate) fn number(html: &mut Html, value: impl std::fmt::Display) {
+pub(crate) fn number(html: &mut Html, value: impl Display) {
     html.leaf("td", &[("class", &"number")], value);
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, UnixListener};
@@ -64,6 +64,19 @@ impl Listener {
             Socket::Inherited(socket) => Some(socket.local_addr().ok()?.as_pathname()?.to_owned()),
             Socket::Tls(..) | Socket::Plain(_) => None,
         }
+    }
+
+    /// Returns the address of its TCP socket.
+    ///
+    /// # Errors
+    ///
+    /// If it has none, or the system does not name it.
+    pub fn tcp_address(&self) -> Result<SocketAddr, ListenError> {
+        let address = match &self.socket {
+            Socket::Tls(listener, _) | Socket::Plain(listener) => listener.local_addr(),
+            Socket::Unix(_) | Socket::Inherited(_) => Err(io::ErrorKind::Unsupported.into()),
+        };
+        address.map_err(|source| ListenError::system("name", &"the socket", source))
     }
 
     /// Returns what it decides about the rights of its clients.
