@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod broken;
+mod browse;
 mod census;
 mod cost;
 mod credentials;

