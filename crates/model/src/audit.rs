@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Caller, Digest, EntryPoint, Namespace, PinAction, PinRequest, PolicyName, PruneRequest,
-    RemoveReason, RunId, Selection, TimeContext, UntilError, parse_until,
+    RemoveReason, RestoreRequest, RunId, Selection, TimeContext, UntilError, parse_until,
 };
 
 /// The longest request that a record has, in bytes of JSON.
@@ -120,6 +120,8 @@ pub enum ImageChange {
     Slimmed,
     /// Its record was written back.
     Restored,
+    /// It has layers again that it lacked.
+    Completed,
     /// It can no longer be restored.
     Released,
     /// It was pinned.
@@ -166,6 +168,8 @@ pub enum AuditRequest {
     },
     /// To pin or unpin images.
     Pin(PinRequest),
+    /// To fetch layers that images lack.
+    Restore(RestoreRequest),
     /// To change which containers an owner has registered, so that their images stay.
     Containers {
         /// The owner.
@@ -247,6 +251,7 @@ impl AuditRequest {
                 PinAction::Pin => "pin",
                 PinAction::Unpin | PinAction::UnpinAny => "unpin",
             },
+            Self::Restore(_) => "restore",
             Self::Containers { .. } => "register",
             Self::Recover { .. } => "recover",
             Self::Long { .. } => "a long request",
@@ -273,6 +278,7 @@ impl ImageChange {
             Self::Removed => "removed",
             Self::Slimmed => "slimmed",
             Self::Restored => "restored",
+            Self::Completed => "completed",
             Self::Released => "released",
             Self::Pinned => "pinned",
             Self::Unpinned => "unpinned",

@@ -40,6 +40,7 @@ mod protection;
 mod reference;
 mod report;
 mod request;
+mod restore;
 mod size;
 mod snapshot_sizes;
 mod sources;
@@ -114,6 +115,10 @@ pub use protection::{NamespaceProtection, Protection, lift_warning};
 pub use reference::{IdPrefix, Reference, ReferenceError, familiar_name};
 pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Row, RunId};
 pub use request::{Mode, PruneRequest, ResolvedRequest, Selection};
+pub use restore::{
+    CredentialsByRegistry, FetchedContent, FetchedPart, NotRestored, RegistryContent,
+    RegistryCredentials, RestoreCall, RestoreOutcome, RestoreRequest, Restores,
+};
 pub use size::{HumanSize, HumanSizeShort};
 pub use snapshot_sizes::SnapshotSizes;
 pub use sources::Sources;

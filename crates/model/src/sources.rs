@@ -32,6 +32,12 @@ impl Sources {
         Self(repositories.into())
     }
 
+    /// Returns the label, key and value, of a blob that was pulled from the repository of a name.
+    pub fn label(name: &Reference) -> (String, String) {
+        let key = format!("{SOURCE}{}", host(name.domain()));
+        (key, name.path().to_owned())
+    }
+
     /// Whether the blob has no source.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

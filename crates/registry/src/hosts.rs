@@ -31,6 +31,8 @@ pub(crate) struct Host {
     pub(crate) path: String,
     /// Files with certificates that verify it, in addition to those of the machine.
     pub(crate) certificates: Vec<PathBuf>,
+    /// Whether it is the registry itself rather than a mirror.
+    pub(crate) is_server: bool,
 }
 
 /// Why the hosts of a registry are not known.
@@ -100,7 +102,11 @@ pub(crate) fn hosts(roots: &[PathBuf], registry: &str) -> Result<Vec<Host>, Host
     let settings = &parsed.of_server;
     match parsed.server {
         Some(server) if settings.serves_pulls() => {
-            hosts.push(Host::at(&server, settings, &directory).map_err(form)?);
+            let server = Host::at(&server, settings, &directory).map_err(form)?;
+            hosts.push(Host {
+                is_server: true,
+                ..server
+            });
         }
         Some(_) => {}
         None => hosts.push(Host {
@@ -144,6 +150,12 @@ fn certificates(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Whether the name of a host is that of this machine to itself.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
+    host == "localhost" || ip.is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
 impl HostSettings {
     fn serves_pulls(&self) -> bool {
         let capabilities = self.capabilities.as_ref();
@@ -171,12 +183,11 @@ impl Host {
             authority: authority.to_owned(),
             path: "/v2".to_owned(),
             certificates: Vec::new(),
+            is_server: true,
         };
         let name = host.host();
         let port = &authority[name.len()..];
-        let ip = name.trim_start_matches('[').trim_end_matches(']').parse();
-        let is_loopback = name == "localhost" || ip.is_ok_and(|ip: IpAddr| ip.is_loopback());
-        if is_loopback && !["", ":443"].contains(&port) {
+        if is_loopback(name) && !["", ":443"].contains(&port) {
             "http".clone_into(&mut host.scheme);
         }
         host
@@ -213,6 +224,7 @@ impl Host {
             authority: authority.to_owned(),
             path,
             certificates: settings.certificates(directory),
+            is_server: false,
         })
     }
 

@@ -1,12 +1,15 @@
-//! Whether a registry has an image: one HEAD request for a manifest, by digest.
+//! Requests to registries: whether one has an image ([`Registries::ask`]), and content by digest
+//! ([`Registries::fetch`]).
 //!
 //! The hosts of a registry, which may be mirrors, are those of containerd's hosts configuration
-//! (`hosts`). No credentials are read or sent: where a registry requires a token, an anonymous one
-//! is requested (`token`), as for a pull of a public image. Only an answer with the digest proves
-//! that the image is there. Redirects are not followed.
+//! (`hosts`). Whether a registry has an image is one HEAD request for a manifest, without credentials:
+//! where a registry requires a token, an anonymous one is requested (`token`), as for a pull of a
+//! public image. Only an answer with the digest proves that the image is there, and redirects are not
+//! followed. Content is verified, and credentials are sent only if the caller gives them (`fetch`).
 //!
 //! The only crate that connects to registries.
 
+mod fetch;
 mod hosts;
 mod token;
 
@@ -15,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Builder;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
@@ -29,7 +33,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use hosts::Host;
+pub use fetch::{FetchError, FetchLimits};
+use hosts::{Host, is_loopback};
 use token::Challenge;
 
 /// How long one host may take to answer.
@@ -57,6 +62,7 @@ const USER_AGENT: &str = concat!("reclaim/", env!("CARGO_PKG_VERSION"));
 pub struct Registries {
     /// Directories with a directory for each registry.
     roots: Vec<PathBuf>,
+    limits: FetchLimits,
 }
 
 /// Why a host is not known to have an image.
@@ -91,7 +97,10 @@ impl Registries {
     /// Reads the hosts of each registry from these directories, of which the first that has the
     /// registry counts, as with containerd's `config_path`.
     pub fn new(roots: Vec<PathBuf>) -> Self {
-        Self { roots }
+        Self {
+            roots,
+            limits: FetchLimits::default(),
+        }
     }
 
     /// Asks the hosts of an image's registry, one after the other, until one has the image.
@@ -125,22 +134,17 @@ impl Registries {
 impl Host {
     /// Whether this host has an image; `Ok` only if it does.
     async fn ask(self, image: &RegistryImage) -> Result<(), AskError> {
-        let certificates = self.certificates.clone();
-        let reading = spawn_blocking(move || tls(&certificates));
-        let tls = reading
-            .await
-            .map_err(|error| AskError::Certificates(error.to_string()))??;
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client: HttpClient = Client::builder(TokioExecutor::new()).build(connector);
-        let manifest = self.manifest(image)?;
-        let mut response = send(&client, Method::HEAD, &manifest, None).await?;
+        let client = self.client().await?;
+        let RegistryImage {
+            registry,
+            path,
+            digest,
+        } = image;
+        let manifest = self.address(registry, &format!("{path}/manifests/{digest}"))?;
+        let mut response = send(&client, head(&manifest, None)).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
-            let token = self.token(&client, image, &response).await?;
-            response = send(&client, Method::HEAD, &manifest, Some(&token)).await?;
+            let token = self.token(&client, path, &response, None).await?;
+            response = send(&client, head(&manifest, Some(&token))).await?;
         }
         if response.status() != StatusCode::OK {
             return Err(AskError::Status(response.status()));
@@ -154,13 +158,23 @@ impl Host {
         }
     }
 
-    /// Returns the address of an image's manifest.
-    fn manifest(&self, image: &RegistryImage) -> Result<Uri, http::Error> {
-        let RegistryImage {
-            registry,
-            path,
-            digest,
-        } = image;
+    /// Returns a client that verifies this host.
+    async fn client(&self) -> Result<HttpClient, AskError> {
+        let certificates = self.certificates.clone();
+        let reading = spawn_blocking(move || tls(&certificates));
+        let tls = reading
+            .await
+            .map_err(|error| AskError::Certificates(error.to_string()))??;
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Client::builder(TokioExecutor::new()).build(connector))
+    }
+
+    /// Returns the address of something in a repository, such as `team/app/blobs/sha256:0123`.
+    fn address(&self, registry: &str, thing: &str) -> Result<Uri, http::Error> {
         // A mirror has to know of which registry it is one.
         let namespace = if self.is_mirror_of(registry) {
             format!("?ns={registry}")
@@ -171,16 +185,18 @@ impl Host {
         Uri::builder()
             .scheme(self.scheme.as_str())
             .authority(self.authority.as_str())
-            .path_and_query(format!("{prefix}/{path}/manifests/{digest}{namespace}"))
+            .path_and_query(format!("{prefix}/{thing}{namespace}"))
             .build()
     }
 
-    /// Requests an anonymous token, as the answer demands.
+    /// Requests a token to pull from a repository, as the answer demands: an anonymous one, or that of
+    /// a user.
     async fn token(
         &self,
         client: &HttpClient,
-        image: &RegistryImage,
+        path: &str,
         response: &Response<Incoming>,
+        user: Option<&HeaderValue>,
     ) -> Result<HeaderValue, AskError> {
         let none = |why: &str| AskError::Token(why.to_owned());
         let challenges = response.headers().get_all(header::WWW_AUTHENTICATE);
@@ -188,7 +204,7 @@ impl Host {
         let challenge = challenges.find_map(Challenge::parse);
         let challenge = challenge.ok_or(AskError::Status(StatusCode::UNAUTHORIZED))?;
         let realm: Uri = challenge
-            .address(&image.path)
+            .address(path)
             .parse()
             .map_err(|_| none("its realm is not an address"))?;
         // Otherwise a registry could make this host request addresses that only this host can see.
@@ -196,7 +212,12 @@ impl Host {
         if realm.scheme_str() != Some("https") && !is_own {
             return Err(none("its realm is not HTTPS"));
         }
-        let response = send(client, Method::GET, &realm, None).await?;
+        if user.is_some() && !may_see_credentials(&realm) {
+            return Err(none(
+                "its realm is not HTTPS, and credentials are not sent to it",
+            ));
+        }
+        let response = send(client, get(&realm, user)).await?;
         if response.status() != StatusCode::OK {
             return Err(none(&format!("its realm answered {}", response.status())));
         }
@@ -206,21 +227,27 @@ impl Host {
     }
 }
 
-async fn send(
-    client: &HttpClient,
-    method: Method,
-    address: &Uri,
-    token: Option<&HeaderValue>,
-) -> Result<Response<Incoming>, AskError> {
-    let mut request = Request::builder()
-        .method(method)
-        .uri(address)
+async fn send(client: &HttpClient, request: Builder) -> Result<Response<Incoming>, AskError> {
+    Ok(client.request(request.body(Empty::new())?).await?)
+}
+
+fn head(address: &Uri, authorization: Option<&HeaderValue>) -> Builder {
+    get(address, authorization).method(Method::HEAD)
+}
+
+fn get(address: &Uri, authorization: Option<&HeaderValue>) -> Builder {
+    let request = Request::get(address)
         .header(header::ACCEPT, ACCEPT)
         .header(header::USER_AGENT, USER_AGENT);
-    if let Some(token) = token {
-        request = request.header(header::AUTHORIZATION, token);
+    match authorization {
+        Some(value) => request.header(header::AUTHORIZATION, value),
+        None => request,
     }
-    Ok(client.request(request.body(Empty::new())?).await?)
+}
+
+/// Whether credentials may be sent to an address: by HTTPS, or within this machine.
+fn may_see_credentials(address: &Uri) -> bool {
+    address.scheme_str() == Some("https") || address.host().is_some_and(is_loopback)
 }
 
 /// Returns how to verify a host: by the certificates of the machine, and by those in these files.

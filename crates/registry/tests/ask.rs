@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+#[path = "common/server.rs"]
+#[expect(dead_code, reason = "shared with others")]
+mod server;
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -10,58 +14,15 @@ use std::time::Duration;
 use reclaim_model::{Digest, Reference, RegistryAnswer, RegistryImage};
 use reclaim_registry::Registries;
 use rustls::pki_types::PrivateKeyDer;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// A server with scripted answers, and the requests that it received.
-struct Server {
-    address: String,
-    requests: Arc<Mutex<Vec<String>>>,
-}
+use server::{Server, answer};
 
 impl Server {
-    /// Starts a server. `answer` makes the answer out of a request.
-    async fn start(answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self::start_with(None, answer).await
-    }
-
-    async fn start_with(
-        tls: Option<TlsAcceptor>,
-        answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let requests = Arc::<Mutex<Vec<String>>>::default();
-        let received = Arc::clone(&requests);
-        let answer = Arc::new(answer);
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (answer, received) = (Arc::clone(&answer), Arc::clone(&received));
-                let tls = tls.clone();
-                tokio::spawn(async move {
-                    match tls {
-                        None => serve(client, &*answer, &received).await,
-                        Some(tls) => {
-                            // A client that does not trust the certificate disconnects.
-                            if let Ok(client) = tls.accept(client).await {
-                                serve(client, &*answer, &received).await;
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        Self { address, requests }
-    }
-
     /// Starts a registry that answers every question with this digest.
     async fn having(digest: Digest) -> Self {
         Self::start(move |_| Some(has(&digest))).await
-    }
-
-    fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
     }
 
     /// Returns the image `team/app` in this registry.
@@ -72,41 +33,6 @@ impl Server {
     async fn ask(&self) -> RegistryAnswer {
         Registries::default().ask(&self.image()).await
     }
-}
-
-/// Answers one request, and closes the connection. Without an answer it stays open.
-async fn serve(
-    mut client: impl AsyncRead + AsyncWrite + Unpin,
-    answer: &(impl Fn(&str) -> Option<String> + ?Sized),
-    received: &Mutex<Vec<String>>,
-) {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        let Ok(byte) = client.read_u8().await else {
-            return;
-        };
-        request.push(byte);
-    }
-    let request = String::from_utf8(request).unwrap();
-    received.lock().unwrap().push(request.clone());
-    match answer(&request) {
-        Some(answer) => {
-            client.write_all(answer.as_bytes()).await.unwrap();
-            client.shutdown().await.unwrap();
-        }
-        None => std::future::pending().await,
-    }
-}
-
-fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> String {
-    let headers: Vec<String> = headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
-    let (headers, length) = (headers.concat(), body.len());
-    format!(
-        "HTTP/1.1 {status}\r\n{headers}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
 }
 
 fn has(digest: &Digest) -> String {
