@@ -19,9 +19,7 @@ impl From<ReadDocument> for Document {
                 labels: config.labels,
                 labels_left_out: config.labels_left_out,
                 built_at: config.created.and_then(|created| created.parse().ok()),
-                platform: config
-                    .platform
-                    .map(|config_platform| Box::new(platform(config_platform))),
+                platform: config.platform.map(|platform| Box::new(platform.into())),
             }),
         }
     }
@@ -49,11 +47,14 @@ fn child(descriptor: &Descriptor) -> Child {
     }
 }
 
-fn platform(platform: crate::Platform) -> Platform {
-    Platform {
-        os: platform.os.unwrap_or_default(),
-        architecture: platform.architecture.unwrap_or_default(),
-        variant: platform.variant.unwrap_or_default(),
+/// What is not stated is empty.
+impl From<crate::Platform> for Platform {
+    fn from(platform: crate::Platform) -> Self {
+        Self {
+            os: platform.os.unwrap_or_default(),
+            architecture: platform.architecture.unwrap_or_default(),
+            variant: platform.variant.unwrap_or_default(),
+        }
     }
 }
 

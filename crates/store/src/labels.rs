@@ -24,6 +24,17 @@ pub enum LabelRemoval {
     Gone,
 }
 
+/// The result of adding labels to a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelAddition {
+    /// The blob has the labels.
+    Done,
+    /// One of the labels has another value; nothing was changed.
+    Changed,
+    /// The blob does not exist.
+    Gone,
+}
+
 impl Containerd {
     /// Returns the labels of a blob; `None` if the namespace does not have it.
     ///
@@ -128,6 +139,34 @@ impl Containerd {
             LabelRemoval::Done
         } else {
             LabelRemoval::Gone
+        })
+    }
+
+    /// Adds labels to a blob with one change, unless one of them exists with another value. Its other
+    /// labels stay, even if they changed since they were read.
+    ///
+    /// # Errors
+    ///
+    /// If a call fails. The labels may be set nevertheless.
+    pub async fn add_labels(
+        &self,
+        namespace: &Namespace,
+        added: &BlobLabels,
+    ) -> Result<LabelAddition, StoreError> {
+        let BlobLabels { blob, labels } = added;
+        let Some(present) = self.content_labels(namespace, blob).await? else {
+            return Ok(LabelAddition::Gone);
+        };
+        let is_other =
+            |(key, value): (&String, &String)| present.get(key).is_some_and(|other| other != value);
+        if labels.iter().any(is_other) {
+            return Ok(LabelAddition::Changed);
+        }
+        let blob_exists = self.set_labels(namespace, blob, labels.clone()).await?;
+        Ok(if blob_exists {
+            LabelAddition::Done
+        } else {
+            LabelAddition::Gone
         })
     }
 

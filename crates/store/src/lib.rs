@@ -19,12 +19,14 @@ mod execute;
 mod files;
 mod filesystem;
 mod hold;
+mod ingest;
 mod labels;
 mod long_answer;
 mod measure;
 mod nerdctl;
 mod observe;
 mod off_thread;
+mod outline;
 #[cfg(test)]
 mod scripted;
 
@@ -42,6 +44,8 @@ pub use execute::{Deletion, LeaseDeletion};
 pub use files::{Disk, Filesystems, Unmeasured};
 pub use filesystem::Roots;
 pub use hold::HeldBlob;
-pub use labels::LabelRemoval;
+pub use ingest::{Begun, Ingest, IngestTarget};
+pub use labels::{LabelAddition, LabelRemoval};
 pub use observe::NO_LABELS;
 pub use off_thread::{blocking, discard, for_each_yielding};
+pub use outline::{IndexEntry, manifest_children};
