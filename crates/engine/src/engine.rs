@@ -15,6 +15,7 @@ use tracing::{Instrument, Span, debug};
 use crate::audit::AuditLog;
 use crate::containers::ContainerStore;
 use crate::error::RunError;
+use crate::fetch::LayerSource;
 use crate::guard::{PruneGuard, Queue};
 use crate::heartbeat::Heartbeat;
 use crate::identity::Identity;
@@ -47,6 +48,7 @@ pub struct Engine {
     pub(crate) keeps_holds: bool,
     pub(crate) audit: Option<Arc<AuditLog>>,
     pub(crate) caller: Option<Arc<Caller>>,
+    pub(crate) layer_source: Option<Arc<dyn LayerSource>>,
 }
 
 /// How many reports wait for a slow receiver.
@@ -74,6 +76,7 @@ impl Engine {
             keeps_holds: false,
             audit: None,
             caller: None,
+            layer_source: None,
         }
     }
 

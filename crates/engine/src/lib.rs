@@ -95,6 +95,7 @@
 //! | list images and disk usage | [`Engine::images`], [`Engine::listing`], [`Engine::disk_usage`] |
 //! | ask why an image stays | [`Engine::why`] |
 //! | keep runs from starting | [`Engine::inhibit`], [`Engine::inhibitors`] |
+//! | fetch layers again that images lack | [`Engine::restore_layers`], with a [`LayerSource`] |
 //! | keep images | [`Engine::pin`], [`Engine::protect`], [`ContainerdConfig`] on nodes of Kubernetes |
 //! | serve Docker's API or gRPC | the package `reclaim-api`, whose servers take an [`Engine`] |
 //! | test without containerd | the package `reclaim-fake` |
@@ -117,6 +118,7 @@ mod docker;
 mod engine;
 mod error;
 mod execute;
+mod fetch;
 #[cfg(test)]
 mod fixture;
 mod full_disk;
@@ -195,6 +197,9 @@ pub use docker::{
 pub use engine::LastUseSource;
 pub use kubernetes::ContainerdConfig;
 pub use unlisted::UnlistedDocker;
+
+// Layers that images lack.
+pub use fetch::{FetchControls, FetchProgress, LayerSource, SourceError};
 
 // What keeps runs from starting.
 pub use inhibit::{InhibitRequest, Inhibition};
