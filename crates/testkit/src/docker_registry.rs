@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
+use reclaim_model::Digest;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -21,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const CHECKS: u32 = 6000;
 
 /// A user `user` with the password `password`, as htpasswd writes it with bcrypt.
-const HTPASSWD: &str = "user:$2y$05$YX3cVSd2dYEEFOKWbJ2LkO3UHRLUlrcF5Pd8iMXAexx/mmQASzb9S\n";
+const HTPASSWD: &str = "user:$2y$05$YX3cVSd2dYEEFOKWbJ2LkOsD14W05tx8VBXMwEvEkxIfv9aOAesiO\n";
 
 /// Who may pull from a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,32 +120,77 @@ impl DockerRegistry {
     ) -> BuiltImage {
         let image = image(&format!("{registry}/{name}")).platform(&host_platform());
         let (pushed, blobs) = build(image).rendered();
-        let root = self.directory.path().join("data/docker/registry/v2");
-        let write = |file: PathBuf, bytes: &[u8]| {
-            let directory = file.parent().expect("it is below the root");
-            fs::create_dir_all(directory).expect("the private directory is writable");
-            fs::write(&file, bytes).expect("the private directory is writable");
-        };
         let (repository, tag) = name.split_once(':').expect("the name has a tag");
-        let repository = root.join("repositories").join(repository);
-        let target = pushed.target.digest.to_string();
-        let tag = repository.join("_manifests/tags").join(tag);
-        write(tag.join("current/link"), target.as_bytes());
+        let target = &pushed.target.digest;
         for blob in &blobs {
-            let digest = blob.descriptor.digest.to_string();
-            let hex = digest.trim_start_matches("sha256:");
-            let data = root.join("blobs/sha256").join(&hex[..2]).join(hex);
-            write(data.join("data"), &blob.bytes);
-            let links = if digest == target {
-                "_manifests/revisions/sha256"
-            } else {
-                "_layers/sha256"
-            };
-            let link = repository.join(links).join(hex).join("link");
-            write(link, digest.as_bytes());
+            let digest = &blob.descriptor.digest;
+            self.put_blob(repository, digest, &blob.bytes, digest == target);
         }
+        let tags = self
+            .repository(repository)
+            .join("_manifests/tags")
+            .join(tag);
+        write(&tags.join("current/link"), target.to_string().as_bytes());
         pushed
     }
+
+    /// Stores the bytes of one blob of a repository, which may be a manifest or an index.
+    pub fn put_blob(&self, repository: &str, digest: &Digest, bytes: &[u8], is_manifest: bool) {
+        let hex = digest.hex();
+        write(&self.data(digest), bytes);
+        let links = if is_manifest {
+            "_manifests/revisions/sha256"
+        } else {
+            "_layers/sha256"
+        };
+        let link = self.repository(repository).join(links).join(hex);
+        write(&link.join("link"), digest.to_string().as_bytes());
+    }
+
+    /// Replaces the bytes of a blob, as a registry that is broken or lies.
+    pub fn replace_blob(&self, digest: &Digest, bytes: &[u8]) {
+        write(&self.data(digest), bytes);
+    }
+
+    /// Returns the digests of the blobs and manifests that clients fetched so far, in order, by the
+    /// registry's own log.
+    pub fn fetched(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        let answered = log.lines().filter(|line| {
+            line.contains("response completed") && line.contains("http.request.method=GET")
+        });
+        let digests = answered.filter_map(|line| {
+            let uri = line.split("http.request.uri=").nth(1)?;
+            let uri = uri.trim_start_matches('"').split(['"', ' ', '?']).next()?;
+            let digest = uri.rsplit('/').next()?;
+            let is_fetched = line.contains("http.response.status=200");
+            (is_fetched && digest.starts_with("sha256:")).then(|| digest.to_owned())
+        });
+        digests.collect()
+    }
+
+    fn root(&self) -> PathBuf {
+        self.directory.path().join("data/docker/registry/v2")
+    }
+
+    fn repository(&self, name: &str) -> PathBuf {
+        self.root().join("repositories").join(name)
+    }
+
+    fn data(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.root()
+            .join("blobs/sha256")
+            .join(&hex[..2])
+            .join(&hex)
+            .join("data")
+    }
+}
+
+fn write(file: &Path, bytes: &[u8]) {
+    let directory = file.parent().expect("it is below the root");
+    fs::create_dir_all(directory).expect("the private directory is writable");
+    fs::write(file, bytes).expect("the private directory is writable");
 }
 
 /// Waits until the registry listens, and returns its address.

@@ -19,6 +19,5 @@ pub use self::builder::{ImageBuilder, image};
 pub use self::built::{BuiltImage, BuiltManifest};
 pub use self::index::{IndexBuilder, index};
 pub use self::layer::Layer;
-pub use self::manifest::Manifest;
-pub(crate) use self::manifest::host_platform;
+pub use self::manifest::{Manifest, host_platform};
 pub(crate) use self::store::Rendered;

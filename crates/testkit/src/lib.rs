@@ -75,7 +75,8 @@ pub use crate::docker_registry::{Access, DockerRegistry};
 pub use crate::dockerd::Dockerd;
 pub use crate::env::{number_from_env, select_faults};
 pub use crate::image::{
-    BuiltImage, BuiltManifest, Format, ImageBuilder, IndexBuilder, Layer, Manifest, image, index,
+    BuiltImage, BuiltManifest, Format, ImageBuilder, IndexBuilder, Layer, Manifest, host_platform,
+    image, index,
 };
 pub use crate::kubelet::KubeletDirectory;
 pub use crate::labels::{Labels, labels};

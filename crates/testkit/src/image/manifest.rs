@@ -168,7 +168,7 @@ pub(crate) struct RenderedManifest {
 }
 
 /// Returns the platform of this machine, for images that are pulled.
-pub(crate) fn host_platform() -> String {
+pub fn host_platform() -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
