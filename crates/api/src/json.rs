@@ -5,6 +5,7 @@
 
 mod client;
 mod form;
+mod restore;
 mod routes;
 
 use std::convert::Infallible;
@@ -79,6 +80,7 @@ fn routes() -> Routes {
         .post("/undo", Role::Admin, undo)
         .post("/release", Role::Admin, release)
         .post("/pins", Role::Admin, pins)
+        .post("/restore", Role::Admin, restore::restore)
         .get("/policies", Role::Read, policies)
         .post("/policies/run", Role::Prune, run_policies)
         .get("/policies/history", Role::Read, policy_history)

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use reclaim_engine::{
-    AuditError, AuditLog, Engine, Progress, RegisteredContainers, RunError, RunHandle, RunOptions,
-    Undone, blocking, no_progress,
+    AuditError, AuditLog, Engine, FetchControls, Progress, RegisteredContainers, RunError,
+    RunHandle, RunOptions, Undone, blocking, no_progress,
 };
 use reclaim_maintenance::{RequestError, SchedulerHandle};
 use reclaim_model::{
     AuditQuery, AuditRecords, Caller, Namespace, PinOutcome, PinRequest, Plan, PruneRequest,
-    Report, RunId, chain,
+    Report, RestoreCall, Restores, RunId, chain,
 };
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -281,6 +281,30 @@ impl Service {
         let engine = self.engine_for(caller);
         let cancel = self.parts.cancel.clone();
         detached(async move { engine.pin(&request, &cancel).await }).await
+    }
+
+    /// Fetches layers that images lack, in a task of its own.
+    pub(crate) async fn restore(
+        &self,
+        call: RestoreCall,
+        caller: Caller,
+    ) -> Result<Restores, ServiceError> {
+        let engine = self.engine_for(caller);
+        let cancel = self.parts.cancel.clone();
+        let restoring = async move {
+            let RestoreCall {
+                request,
+                credentials,
+            } = call;
+            let controls = FetchControls {
+                credentials: &credentials,
+                progress: &|_| {},
+                cancel: &cancel,
+            };
+            let images = engine.restore_layers(&request, controls).await?;
+            Ok(request.restores(images))
+        };
+        detached(restoring).await
     }
 
     /// Reads the records of changes that a query asks for.

@@ -1,12 +1,18 @@
 //! What carries out a command: this process, on containerd, or a daemon.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use reclaim_api::json::{HostClient, Undo};
 use reclaim_api::page;
 use reclaim_daemon::config::{self, Config};
-use reclaim_engine::{AuditLog, Controls, Engine, Progress, Undone};
+use reclaim_engine::{
+    AuditLog, ContainerdConfig, Controls, Engine, FetchControls, Progress, Undone,
+};
+use reclaim_maintenance::RegistrySource;
 use reclaim_model::{
     Answers, AuditQuery, DiskUsage, HeldRuns, ImageList, Namespace, PinRequest, Pins, Plan,
-    ProjectList, PruneRequest, Report, Separator, StoreMap,
+    ProjectList, PruneRequest, Report, RestoreCall, Restores, Separator, StoreMap,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -73,9 +79,16 @@ impl Backend {
             return Ok(Self::Host(Box::new(HostClient::new(host)?)));
         }
         let engine = reclaim_daemon::connect(globals.address(), globals.remote).await?;
+        let hosts = match globals.containerd_config() {
+            ContainerdConfig::At(path) => Some(path),
+            ContainerdConfig::Unseen | ContainerdConfig::Ignored => {
+                (!globals.remote).then(|| PathBuf::from("/etc/containerd/config.toml"))
+            }
+        };
         let engine = globals
             .audited(&globals.identified(engine, None), config)
-            .with_containerd_config(globals.containerd_config());
+            .with_containerd_config(globals.containerd_config())
+            .with_layer_source(Arc::new(RegistrySource::new(hosts)));
         let engine = match globals.kubelet_directory() {
             Some(directory) => engine.with_kubelet_directory(directory),
             None => engine,
@@ -271,6 +284,32 @@ impl Backend {
                 Ok(Pins::new(request, images))
             }
             Self::Host(client) => Ok(client.pin(request).await?),
+        }
+    }
+
+    /// Fetches layers, or lists them. If a daemon fetches them, a signal ends only the wait.
+    pub(crate) async fn restore(
+        &self,
+        call: &RestoreCall,
+        stop: &Stop,
+    ) -> Result<Restores, CommandError> {
+        match self {
+            Self::Direct(engine) => {
+                let images = with_bar(async |bar| {
+                    let progress = |progress| bar.fetched(progress);
+                    let controls = FetchControls {
+                        credentials: &call.credentials,
+                        progress: &progress,
+                        cancel: &stop.token,
+                    };
+                    engine.restore_layers(&call.request, controls).await
+                });
+                Ok(call.request.restores(images.await?))
+            }
+            Self::Host(client) => tokio::select! {
+                restores = client.restore(call) => Ok(restores?),
+                exit = stop.signalled() => Err(CommandError::LeftToDaemon(exit)),
+            },
         }
     }
 

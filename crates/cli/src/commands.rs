@@ -8,6 +8,7 @@ pub(crate) mod pin;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod prune;
+pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod serve;
 pub(crate) mod show;

@@ -106,6 +106,10 @@ pub(crate) enum CommandError {
         #[source]
         source: std::io::Error,
     },
+    #[error("--user is for one registry, but the images are of several: {0}")]
+    SeveralRegistries(String),
+    #[error("read the password from standard input")]
+    Password(#[source] std::io::Error),
     #[error("write to standard output")]
     Output(#[from] std::io::Error),
     #[error("write man pages to {}", directory.display())]
@@ -202,6 +206,8 @@ impl CommandError {
             | Self::Start { .. }
             | Self::Audit(_)
             | Self::Run(_)
+            | Self::SeveralRegistries(_)
+            | Self::Password(_)
             | Self::Output(_)
             | Self::Listen(_)
             | Self::NoTerminal
@@ -228,6 +234,8 @@ impl CommandError {
             | Self::OnlyOnceWithHost
             | Self::NothingForwarded
             | Self::NoTerminal
+            | Self::SeveralRegistries(_)
+            | Self::Password(_)
             | Self::Host(
                 HostError::Address(_)
                 | HostError::Refused {

@@ -151,6 +151,11 @@ fn forms() -> Vec<(&'static str, Vec<Value>, &'static [&'static str])> {
             &[IMAGE_PRUNE],
         ),
         (
+            "`reclaim image restore --format json`",
+            vec![values::restores()],
+            &[IMAGE_PRUNE],
+        ),
+        (
             "`reclaim df --format json`",
             vec![values::disk_usage()],
             &[IMAGE_PRUNE],

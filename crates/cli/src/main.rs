@@ -9,6 +9,7 @@
 //! exit, signals             errors and exit statuses; SIGINT and SIGTERM
 //! logging, backend          the log and spans; the engine in this process, or a daemon
 //! browse                    the screen
+//! docker_config             credentials that `docker login` wrote
 //! commands                  one function per command
 //! ```
 
@@ -16,6 +17,7 @@ mod args;
 mod backend;
 mod browse;
 mod commands;
+mod docker_config;
 mod exit;
 #[cfg(test)]
 mod json_forms;
@@ -73,6 +75,9 @@ async fn run(cli: Cli) -> Exit {
     let done = match command {
         Command::Image(ImageCommand::Prune(args)) => commands::prune::run(&globals, &args).await,
         Command::Image(ImageCommand::Slim(args)) => commands::slim::run(&globals, &args).await,
+        Command::Image(ImageCommand::Restore(args)) => {
+            Box::pin(commands::restore::run(&globals, &args)).await
+        }
         Command::Image(ImageCommand::Rm(args)) => commands::rm::run(&globals, &args).await,
         Command::Image(ImageCommand::Ls(args)) => commands::show::ls(&globals, &args).await,
         Command::Project(ProjectCommand::Prune(args)) => {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use reclaim_engine::Progress;
+use reclaim_engine::{FetchProgress, Progress};
 
 /// Whether something else draws on the terminal.
 static ARE_HIDDEN: AtomicBool = AtomicBool::new(false);
@@ -44,6 +44,18 @@ impl Bar {
         } else {
             self.bar.set_message(progress_text(progress));
         }
+    }
+
+    /// Shows how much of an image was fetched.
+    pub(crate) fn fetched(&self, progress: FetchProgress) {
+        if self.bar.length() != Some(progress.total)
+            && let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {msg}")
+        {
+            self.bar.set_style(style);
+            self.bar.set_length(progress.total);
+            self.bar.set_message("fetching layers");
+        }
+        self.bar.set_position(progress.done);
     }
 
     /// Removes the bar.

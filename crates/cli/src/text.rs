@@ -9,6 +9,7 @@ mod not_freed;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod report;
+pub(crate) mod restore;
 mod slim;
 mod truncation;
 pub(crate) mod why;

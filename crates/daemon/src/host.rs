@@ -8,8 +8,8 @@ use reclaim_engine::{
     RegisteredContainers, UnlistedDocker, read_registry_hosts, read_sandbox_images, this_process,
 };
 use reclaim_maintenance::{
-    LastUseIndex, LateRoom, Maintenance, Policy, PolicyRun, PolicySet, Registries, RunHistory,
-    RunRecord, SharedLock,
+    LastUseIndex, LateRoom, Maintenance, Policy, PolicyRun, PolicySet, Registries, RegistrySource,
+    RunHistory, RunRecord, SharedLock,
 };
 use reclaim_model::{EntryPoint, PolicyName, chain};
 use reclaim_store::{ConnectError, Containerd};
@@ -120,7 +120,10 @@ impl Host {
         let docker = docker(&options.docker, options.docker_tls.as_deref())?;
         let engine = with_docker(adapted, docker.as_ref(), options.trust_leases)
             .with_containers(Arc::clone(&registered) as _)
-            .with_last_use(Arc::clone(&index) as _);
+            .with_last_use(Arc::clone(&index) as _)
+            .with_layer_source(Arc::new(RegistrySource::new(
+                (!options.is_remote).then(|| config.containerd_toml.clone()),
+            )));
         let engine = if options.is_remote {
             engine
         } else {

@@ -22,6 +22,7 @@ mod policy_run;
 mod pressure;
 mod progress;
 mod registry_lookup;
+mod registry_source;
 mod requests;
 mod rules;
 mod run;
@@ -45,6 +46,7 @@ pub use policy_run::{Breakdown, PolicyOutcome, PolicyRun, ReleasedHold, Trigger}
 pub use pressure::{Excess, Measure, Occupied, goals, outstanding};
 pub use reclaim_registry::Registries;
 pub use reclaim_store::{Filesystems, Unmeasured};
+pub use registry_source::RegistrySource;
 pub use requests::{RequestError, RequestedRuns, SchedulerHandle};
 pub use run::Maintenance;
 pub use scheduler::{PolicySet, Scheduler};

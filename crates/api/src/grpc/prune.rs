@@ -302,6 +302,19 @@ impl proto::prune_service_server::PruneService for Prune {
         }))
     }
 
+    async fn restore(
+        &self,
+        request: Request<proto::RestoreRequest>,
+    ) -> Result<Response<proto::RestoreResponse>, Status> {
+        let caller = sender(&request).caller;
+        let message = request.into_inner();
+        let namespace = self.namespace(&message.namespace)?;
+        let restored = self.service.restore(message.read(namespace), caller).await;
+        let restored = restored.map_err(|error| status(&error))?;
+        let outcomes = restored.images.iter().map(Into::into).collect();
+        Ok(Response::new(proto::RestoreResponse { outcomes }))
+    }
+
     async fn pin(
         &self,
         request: Request<proto::PinRequest>,

@@ -11,7 +11,7 @@ use crate::service::ServiceError;
 
 /// The methods and the roles that they need; `None` if everyone may call it. A test compares the list
 /// with the proto files. A method that is not on it is refused.
-pub(crate) const ROLES: [(&str, Option<Role>); 25] = [
+pub(crate) const ROLES: [(&str, Option<Role>); 26] = [
     ("/reclaim.v1.PruneService/Plan", Some(Role::Read)),
     ("/reclaim.v1.PruneService/Prune", Some(Role::Prune)),
     ("/reclaim.v1.PruneService/PruneProject", Some(Role::Prune)),
@@ -24,6 +24,7 @@ pub(crate) const ROLES: [(&str, Option<Role>); 25] = [
     ("/reclaim.v1.PruneService/Audit", Some(Role::Read)),
     ("/reclaim.v1.PruneService/Undo", Some(Role::Admin)),
     ("/reclaim.v1.PruneService/Release", Some(Role::Admin)),
+    ("/reclaim.v1.PruneService/Restore", Some(Role::Admin)),
     ("/reclaim.v1.PruneService/Pin", Some(Role::Admin)),
     ("/reclaim.v1.PruneService/Unpin", Some(Role::Admin)),
     ("/reclaim.v1.ContainerService/Replace", Some(Role::Prune)),

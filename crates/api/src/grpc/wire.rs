@@ -9,6 +9,7 @@ mod listed;
 mod policy;
 mod report;
 mod request;
+mod restore;
 mod things;
 
 #[cfg(test)]

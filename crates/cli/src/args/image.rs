@@ -51,6 +51,22 @@ pub(crate) enum ImageCommand {
     /// was done.
     Slim(SlimArgs),
 
+    /// Fetch the layers again that images lost
+    ///
+    /// Fetches from their registries the compressed layers that images lack, by digest, and gives them
+    /// to containerd without unpacking them: after `reclaim image slim --layers`, or where containerd
+    /// discards layers when it has unpacked them. A pull does not fetch them as long as the image is
+    /// unpacked. The hosts and mirrors of a registry are those of containerd's hosts configuration.
+    ///
+    /// Credentials are those of --user, or else those that `docker login` wrote to Docker's
+    /// configuration (DOCKER_CONFIG, or ~/.docker). They are sent to the registry itself, not to its
+    /// mirrors. Credential helpers are programs, and are not run.
+    ///
+    /// Exit status: 0 done, or nothing is missing; 1 a name is not that of an image, or nothing could be
+    /// fetched; 2 wrong usage; 3 a part could not be fetched; 130 or 143 stopped by SIGINT or SIGTERM:
+    /// what was fetched stays.
+    Restore(RestoreArgs),
+
     /// List images, their sizes, and what `image prune --all` would do with them
     ///
     /// Each image is one row, with its other names below the first; the CRI plugin keeps three per
@@ -226,6 +242,48 @@ pub(crate) struct SlimArgs {
 #[group(required = true, multiple = false)]
 pub(crate) struct SlimmedArgs {
     /// Slim all images of the namespace
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// Names, names with a digest, IDs, or prefixes of IDs
+    #[arg(value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) which: RestoredArgs,
+
+    /// Only this platform, such as linux/arm64; may be repeated
+    ///
+    /// If the platform is absent, for example after `reclaim image slim --platforms`, its manifest and
+    /// its config are fetched, too. [default: every platform whose manifest and config are present]
+    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platforms: Vec<Platform>,
+
+    /// The user of the registry
+    #[arg(long, value_name = "NAME", requires = "password_stdin")]
+    pub(crate) user: Option<String>,
+
+    /// Read the user's password, or a token, from standard input
+    #[arg(long, requires = "user")]
+    pub(crate) password_stdin: bool,
+
+    /// Show what would be fetched; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+/// Which images to restore. The command needs one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct RestoredArgs {
+    /// Restore every image of the namespace that lacks layers
     #[arg(short, long)]
     pub(crate) all: bool,
 

@@ -14,15 +14,16 @@ use reclaim_maintenance::{
 };
 use reclaim_model::{
     Amount, Answer, Answers, Column, Conflict, ConflictCause, Cut, CutTarget, DeleteGuard, Digest,
-    DigestError, DiskUsage, Estimate, Failed, Filesystem, Freeable, Freed, FreedBlob,
-    FreedSnapshot, HeldRun, HeldRuns, Holder, HolderKind, HolderPath, HolderRole, ImageList,
-    ImageSize, ImageUsage, ImageVerdict, InhibitScope, Inhibitor, KeepReason, Kept, LeaseHolding,
-    Leased, Left, LeftHolder, LeftThing, Link, ListedImage, Mode, Named, NamedRemoval, Namespace,
-    NamespaceUsage, NotCounted, NotPinned, NotRemoved, Outlook, OutsideRecords, Part, Pin,
-    PinAction, PinOutcome, Pinned, Pins, Place, Platform, PlatformLayers, ProjectImage,
-    ProjectImageMode, ProjectList, ProjectUsage, PruneVerdicts, Reclaimed, ReferenceError,
-    ReferenceKind, RefuseReason, Refused, RemoveReason, Removed, Report, ResolvedTarget, Room, Row,
-    RunId, Slimmed, SnapshotId, Thing, ThingKind, Unrecorded, UsageByColumn, Versioned,
+    DigestError, DiskUsage, Estimate, Failed, FetchedContent, Filesystem, Freeable, Freed,
+    FreedBlob, FreedSnapshot, HeldRun, HeldRuns, Holder, HolderKind, HolderPath, HolderRole,
+    ImageList, ImageSize, ImageUsage, ImageVerdict, InhibitScope, Inhibitor, KeepReason, Kept,
+    LeaseHolding, Leased, Left, LeftHolder, LeftThing, Link, ListedImage, Mode, Named,
+    NamedRemoval, Namespace, NamespaceUsage, NotCounted, NotPinned, NotRemoved, NotRestored,
+    Outlook, OutsideRecords, Part, Pin, PinAction, PinOutcome, Pinned, Pins, Place, Platform,
+    PlatformLayers, ProjectImage, ProjectImageMode, ProjectList, ProjectUsage, PruneVerdicts,
+    Reclaimed, ReferenceError, ReferenceKind, RefuseReason, Refused, RemoveReason, Removed, Report,
+    ResolvedTarget, RestoreOutcome, Restores, Room, Row, RunId, Slimmed, SnapshotId, Thing,
+    ThingKind, Unrecorded, UsageByColumn, Versioned,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -498,6 +499,37 @@ pub(super) fn pins() -> Value {
     form(Pins {
         namespace: namespace(),
         action: PinAction::Pin,
+        images: images.collect(),
+    })
+}
+
+pub(super) fn restores() -> Value {
+    let not_found = not_removed().into_iter().map(NotRestored::NotFound);
+    let others = [
+        NotRestored::NoRegistry(text()),
+        NotRestored::Unreadable(text()),
+        NotRestored::NoPlatform(text()),
+        NotRestored::NoRoom { needed: 1, left: 1 },
+        NotRestored::Fetch(text()),
+        NotRestored::Unauthorized(text()),
+        NotRestored::Changed(text()),
+        NotRestored::Cancelled,
+        NotRestored::Failed(text()),
+    ];
+    let images = not_found.chain(others).map(|error| {
+        let mut outcome = RestoreOutcome::new(text(), Some(digest()));
+        outcome.registry = Some(text());
+        outcome.labels = 1;
+        outcome.set_fetched(vec![FetchedContent {
+            digest: digest(),
+            bytes: 1,
+        }]);
+        outcome.error = Some(error);
+        outcome
+    });
+    form(Restores {
+        namespace: namespace(),
+        mode: Mode::Apply,
         images: images.collect(),
     })
 }

@@ -78,6 +78,7 @@ fn run(text: &mut Text, record: &AuditRecord, all: &[AuditRecord]) {
                 | AuditRequest::Undo { .. }
                 | AuditRequest::Release { .. }
                 | AuditRequest::Pin(_)
+                | AuditRequest::Restore(_)
                 | AuditRequest::Recover { .. }
                 | AuditRequest::Long { .. } => {
                     format!("{outcome}, {images}, {} freed", HumanSize(*reclaimed_bytes))

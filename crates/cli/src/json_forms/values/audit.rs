@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use reclaim_model::{
     AuditImage, AuditOutcome, AuditRecord, AuditRecords, AuditRequest, Caller, EntryPoint,
-    ImageChange, Peer, PeerCertificate, PeerProcess, PinAction, PinRequest, PruneRequest,
-    RemoveReason,
+    ImageChange, Peer, PeerCertificate, PeerProcess, PinAction, PinRequest, Platform, PruneRequest,
+    RemoveReason, RestoreRequest,
 };
 use serde_json::Value;
 
@@ -42,6 +42,13 @@ pub(in crate::json_forms) fn audit_records() -> Value {
             without_credentials: true,
         },
         AuditRequest::Release { run: Some(text()) },
+        AuditRequest::Restore(RestoreRequest {
+            namespace: namespace(),
+            names: vec![text()],
+            platforms: vec![Platform::host()],
+            may_lack_namespace: true,
+            dry_run: false,
+        }),
         AuditRequest::Pin(PinRequest {
             namespace: namespace(),
             action: PinAction::Pin,
@@ -71,6 +78,7 @@ pub(in crate::json_forms) fn audit_records() -> Value {
         ImageChange::Removed,
         ImageChange::Slimmed,
         ImageChange::Restored,
+        ImageChange::Completed,
         ImageChange::Released,
         ImageChange::Pinned,
         ImageChange::Unpinned,
