@@ -1,4 +1,5 @@
-//! Policies with `ask_registry`, with a real registry: that of the distribution project.
+//! Policies with `ask_registry`, and `reclaim image restore`, with a real registry: that of the
+//! distribution project.
 //!
 //! Needs `docker-registry`, which `cargo xtask test` fetches and names in `RECLAIM_TEST_REGISTRY`.
 
@@ -7,6 +8,8 @@
 #[path = "../e2e/rig.rs"]
 #[expect(dead_code, reason = "shared with others")]
 mod rig;
+
+mod restore;
 
 use std::fs;
 use std::net::TcpListener;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reclaim_api::grpc::proto;
 use reclaim_api::grpc::proto::maintenance_service_client::MaintenanceServiceClient;
+use reclaim_testkit::{Deletion, LeaseResource, NewLease};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_stream::StreamExt;
@@ -32,12 +33,13 @@ const DOCKER_ROUTES: &str = include_str!("../../crates/api/src/docker/route.rs")
 const AGENT: [(&str, &str); 1] = [("User-Agent", "Docker-Client/28.5.2")];
 
 /// The calls that change images. Each of them leaves a record.
-const CHANGES: [&str; 19] = [
+const CHANGES: [&str; 22] = [
     "rpc Prune",
     "rpc PruneProject",
     "rpc Apply",
     "rpc Undo",
     "rpc Release",
+    "rpc Restore",
     "rpc Pin",
     "rpc Unpin",
     "rpc RunPolicies",
@@ -46,12 +48,14 @@ const CHANGES: [&str; 19] = [
     "POST /undo",
     "POST /release",
     "POST /pins",
+    "POST /restore",
     "POST /policies/run",
     "docker PruneImages",
     "docker RemoveImage",
     "command image prune",
     "command image rm",
     "command image slim",
+    "command image restore",
 ];
 
 /// The calls that change registrations. Each of them leaves a record without images (`recorded.rs`).
@@ -178,7 +182,15 @@ impl Stage {
 
     /// Fills the store; for what needs one, also with a run that can be undone.
     async fn prepare(&self, call: &str) {
+        self.rig
+            .namespace
+            .delete_lease("layers", Deletion::Async)
+            .await
+            .ok();
         fill(&self.rig.namespace).await;
+        if call.to_lowercase().ends_with("restore") {
+            self.unlabel().await;
+        }
         if call.to_lowercase().ends_with("undo") || call.to_lowercase().ends_with("release") {
             let request = json!({
                 "request": {"selection": {"filters": {"dangling": ["false"]}}},
@@ -208,6 +220,26 @@ impl Stage {
         }
     }
 
+    /// Takes the labels of layers off an image, whose layers stay.
+    async fn unlabel(&self) {
+        let namespace = &self.rig.namespace;
+        namespace
+            .create_lease(NewLease::new("layers"))
+            .await
+            .unwrap();
+        let manifest = &namespace.images().await.unwrap()["docker.io/library/app:1"];
+        for (key, digest) in namespace.blob_labels(manifest).await.unwrap() {
+            if key.starts_with("containerd.io/gc.ref.content.l.") {
+                let layer = LeaseResource::content(&digest.parse().unwrap());
+                namespace
+                    .add_lease_resource("layers", &layer)
+                    .await
+                    .unwrap();
+                namespace.set_blob_label(manifest, &key, "").await.unwrap();
+            }
+        }
+    }
+
     /// Makes a call that changes images.
     async fn make(&self, call: &str) {
         let daemon = &self.daemon;
@@ -222,6 +254,9 @@ impl Stage {
             ("command", "image slim") => {
                 let slim = self.reclaim(&["image", "slim", "--all", "--force"]);
                 drop(slim.exits(0));
+            }
+            ("command", "image restore") => {
+                drop(self.reclaim(&["image", "restore", "app:1"]).exits(0));
             }
             ("command", "image rm") => drop(self.reclaim(&["image", "rm", "app:1"]).exits(0)),
             ("docker", "PruneImages") => {
@@ -250,6 +285,7 @@ impl Stage {
                 (format!("/plans/{plan}/apply"), json!({}))
             }
             "/prune" => (path.to_owned(), json!({"request": selection})),
+            "/restore" => (path.to_owned(), json!({"request": {"names": ["app:1"]}})),
             "/pins" => (
                 path.to_owned(),
                 json!({"action": "pin", "names": ["app:1"]}),
@@ -314,6 +350,13 @@ impl Stage {
                     .await
                     .unwrap(),
             ),
+            "Restore" => {
+                let request = proto::RestoreRequest {
+                    images: names(),
+                    ..proto::RestoreRequest::default()
+                };
+                drop(client.restore(request).await.unwrap());
+            }
             "Pin" => {
                 let request = proto::PinRequest {
                     images: names(),

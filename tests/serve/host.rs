@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use reclaim_testkit::{Layer, NamespaceClient, Signal, image, labels};
+use reclaim_testkit::{Layer, NamespaceClient, Registry, Signal, host_platform, image, labels};
 
 use crate::daemon::Daemon;
 use crate::prune::wait_until_gone;
@@ -139,6 +139,44 @@ async fn prunes_undoes_and_releases_through_a_daemon() {
     let released = reclaim(&["release", &run]).exits(0);
     assert_eq!(released.stdout, format!("released: {run}\n"));
     assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);
+}
+
+/// Layers come back through the daemon as without it, and its record has no credentials.
+#[tokio::test(flavor = "multi_thread")]
+async fn restores_through_a_daemon() {
+    let (rig, _daemon, host) = hosted(&[]).await;
+    let registry = Registry::start().await;
+    let layers = || [Layer::random(1, 5000)];
+    registry.put("team/app:1", |image| image.layers(layers()));
+    let image = image(&registry.name("team/app:1"))
+        .platform(&host_platform())
+        .layers(layers())
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let layer = &image.manifests[0].layers[0].digest;
+    rig.namespace.delete_blob(layer).await.unwrap();
+    let args = [
+        "image", "restore", "--format", "json", "--all", "--user", "me",
+    ];
+    let args = [&["--host", &host][..], &args, &["--password-stdin"]].concat();
+    let done = rig.reclaim_with("secret", &args).exits(0);
+    assert_eq!(
+        done.json()["images"][0]["fetched"][0]["digest"],
+        layer.to_string()
+    );
+    assert!(rig.namespace.blobs().await.unwrap().contains_key(layer));
+    let history = ["history", "--all", "--format", "json"];
+    let records = rig.reclaim(&[&["--host", &host][..], &history].concat());
+    let records = records.exits(0).json();
+    let record = records["records"]
+        .as_array()
+        .unwrap()
+        .last()
+        .unwrap()
+        .clone();
+    assert_eq!(record["images"][0]["change"], "completed", "{record:#}");
+    assert!(!records.to_string().contains("secret"), "{records:#}");
 }
 
 /// The pins and the output are the same as without a daemon.

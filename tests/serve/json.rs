@@ -215,6 +215,12 @@ async fn refuses_what_it_does_not_understand() {
             400,
             "unknown variant `nail`",
         ),
+        (
+            "/restore",
+            json!({"request": {"namespace": "none"}}),
+            404,
+            "none",
+        ),
         ("/policies/run", json!({"names": ["none"]}), 400, "none"),
         ("/undo", json!({"run": "none"}), 404, "none"),
     ] {
