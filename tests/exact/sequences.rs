@@ -225,6 +225,7 @@ impl Sequence<'_> {
                     filters: FilterArgs::default(),
                     platforms: vec![platform("arm64", "")],
                     docker_layers: false,
+                    mirrored_layers: false,
                 };
                 let request = PruneRequest::new(here, parts);
                 let report = self.prune(&request, *is_held).await?;

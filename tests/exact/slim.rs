@@ -198,6 +198,7 @@ fn request(whole: &RandomStore, namespace: &str) -> PruneRequest {
         filters,
         platforms: dice.pick(&platforms).clone(),
         docker_layers: dice.percent(80),
+        mirrored_layers: false,
     };
     let namespace = namespace.parse().expect("a generated namespace");
     PruneRequest::new(namespace, parts)

@@ -364,6 +364,7 @@ fn slimming() -> PruneRequest {
         filters: FilterArgs::default(),
         platforms: vec![there],
         docker_layers: false,
+        mirrored_layers: false,
     };
     PruneRequest::new(default_namespace(), parts)
 }

@@ -79,6 +79,7 @@ impl Backend {
             return Ok(Self::Host(Box::new(HostClient::new(host)?)));
         }
         let engine = reclaim_daemon::connect(globals.address(), globals.remote).await?;
+        let serves_peers = config.is_some_and(|config| config.serves_peers);
         let hosts = match globals.containerd_config() {
             ContainerdConfig::At(path) => Some(path),
             ContainerdConfig::Unseen | ContainerdConfig::Ignored => {
@@ -88,7 +89,9 @@ impl Backend {
         let engine = globals
             .audited(&globals.identified(engine, None), config)
             .with_containerd_config(globals.containerd_config())
-            .with_layer_source(Arc::new(RegistrySource::new(hosts)));
+            .with_layer_source(Arc::new(
+                RegistrySource::new(hosts).serving_peers(serves_peers),
+            ));
         let engine = match globals.kubelet_directory() {
             Some(directory) => engine.with_kubelet_directory(directory),
             None => engine,

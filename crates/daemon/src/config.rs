@@ -50,6 +50,8 @@ pub struct Config {
     pub address: Option<String>,
     /// The path of containerd's own configuration.
     pub containerd_toml: PathBuf,
+    /// Whether this machine serves images to other machines out of containerd's content.
+    pub serves_peers: bool,
     /// The path of the kubelet's own configuration.
     pub kubelet_yaml: PathBuf,
     /// The kubelet's directory, with its pull records.
@@ -103,6 +105,7 @@ impl Config {
         Ok(Self {
             address: containerd.address,
             containerd_toml: containerd.config,
+            serves_peers: containerd.serves_peers,
             kubelet_yaml: kubernetes.kubelet_config,
             kubelet_directory: kubernetes.kubelet_directory,
             state: state.directory,

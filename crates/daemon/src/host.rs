@@ -121,9 +121,10 @@ impl Host {
         let engine = with_docker(adapted, docker.as_ref(), options.trust_leases)
             .with_containers(Arc::clone(&registered) as _)
             .with_last_use(Arc::clone(&index) as _)
-            .with_layer_source(Arc::new(RegistrySource::new(
-                (!options.is_remote).then(|| config.containerd_toml.clone()),
-            )));
+            .with_layer_source(Arc::new(
+                RegistrySource::new((!options.is_remote).then(|| config.containerd_toml.clone()))
+                    .serving_peers(config.serves_peers),
+            ));
         let engine = if options.is_remote {
             engine
         } else {

@@ -20,8 +20,8 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use reclaim_model::{
     AuditOutcome, AuditRecord, AuditRequest, CredentialsByRegistry, Digest, FetchedContent,
-    FetchedPart, ImageChange, Mode, Namespace, NotRestored, RegistryContent, RegistryCredentials,
-    RestoreOutcome, RestoreRequest, chain,
+    FetchedPart, ImageChange, LocalMirrors, Mode, Namespace, NotRestored, RegistryContent,
+    RegistryCredentials, RestoreOutcome, RestoreRequest, chain,
 };
 use reclaim_plan::{Lacking, lacking};
 use reclaim_store::{NO_LABELS, StoreError};
@@ -79,6 +79,12 @@ pub trait LayerSource: fmt::Debug + Send + Sync {
         user: Option<&RegistryCredentials>,
         parts: &mpsc::Sender<FetchedPart>,
     ) -> Result<(), SourceError>;
+
+    /// Returns which of these registries have a mirror on this machine that may serve images to other
+    /// machines, out of containerd's content, and why.
+    async fn local_mirrors(&self, _registries: BTreeSet<String>) -> LocalMirrors {
+        LocalMirrors::new()
+    }
 }
 
 /// How many bytes were fetched so far, of how many.

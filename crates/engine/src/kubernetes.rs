@@ -15,7 +15,9 @@ use std::path::Path;
 
 pub use pod_images::ContainerdConfig;
 pub(crate) use pull_records::{PullRecords, RestrictedImages};
-pub use sandbox_files::{SandboxImages, read_registry_hosts, read_sandbox_images};
+pub use sandbox_files::{
+    SandboxImages, read_all_registry_hosts, read_registry_hosts, read_sandbox_images,
+};
 
 /// The maximum size of a file, in bytes: far more than a configuration has.
 const MAX_FILE: u64 = 1 << 20;

@@ -218,7 +218,8 @@ pub use reclaim_plan::{ConfigDetails, DetailedImages, ImageDetails, ManifestDeta
 pub use cancel::unless_cancelled;
 #[doc(hidden)]
 pub use kubernetes::{
-    KUBELET_NAMESPACE, SandboxImages, read_registry_hosts, read_sandbox_images, read_text,
+    KUBELET_NAMESPACE, SandboxImages, read_all_registry_hosts, read_registry_hosts,
+    read_sandbox_images, read_text,
 };
 #[doc(hidden)]
 pub use off_thread::{Shared, blocking};

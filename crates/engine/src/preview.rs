@@ -138,6 +138,7 @@ impl Engine {
         self.note_states(request, &mut inventory).await?;
         self.note_protection(&mut inventory, request.lift_protection)
             .await;
+        self.note_mirrors(request, &mut inventory).await;
         let registered = if is_there {
             self.registered_for_run(namespace).await?
         } else {

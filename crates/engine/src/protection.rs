@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use reclaim_model::{
-    Caller, Inventory, Namespace, NamespaceProtection, Plan, PodImages, Protection, RunId,
+    Caller, Inventory, Namespace, NamespaceProtection, Part, Plan, PodImages, Protection,
+    Reference, ResolvedRequest, RunId, Selection,
 };
 use tracing::warn;
 
@@ -76,6 +77,28 @@ impl Engine {
             };
             seen.protection = protectors.of_namespace(name, is_lifted);
         }
+    }
+
+    /// Adds which registries have mirrors on this machine, if the request frees layers: only that
+    /// depends on it.
+    pub(crate) async fn note_mirrors(&self, request: &ResolvedRequest, inventory: &mut Inventory) {
+        let frees_layers = match &request.selection {
+            Selection::Parts(parts) => parts.parts.contains(&Part::Layers),
+            Selection::Filters(_)
+            | Selection::Named(_)
+            | Selection::Project(_)
+            | Selection::Rule(_) => false,
+        };
+        let Some(source) = self.layer_source.as_ref().filter(|_| frees_layers) else {
+            return;
+        };
+        let Some(seen) = inventory.namespaces.get_mut(&request.namespace) else {
+            return;
+        };
+        let names = seen.images.iter();
+        let names = names.filter_map(|image| Reference::parse_normalized(&image.name).ok());
+        let registries = names.map(|name| name.domain().to_owned()).collect();
+        seen.mirrors = Arc::new(source.local_mirrors(registries).await);
     }
 }
 

@@ -91,6 +91,10 @@ pub struct ImageParts<F = FilterArgs> {
     /// its `docker push` may fail.
     #[serde(default)]
     pub docker_layers: bool,
+    /// Whether images lose layers, too, that a registry mirror on this machine may serve to other
+    /// machines out of containerd's content.
+    #[serde(default)]
+    pub mirrored_layers: bool,
 }
 
 impl ImageParts {
@@ -106,6 +110,7 @@ impl ImageParts {
             filters,
             platforms,
             docker_layers,
+            mirrored_layers,
         } = self;
         let mut filters = PruneFilters::from_args(&filters, context)?;
         filters.dangling.get_or_insert(false);
@@ -115,6 +120,7 @@ impl ImageParts {
             filters,
             platforms,
             docker_layers,
+            mirrored_layers,
         })
     }
 }

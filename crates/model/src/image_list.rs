@@ -98,6 +98,7 @@ fn keep_word(reason: KeepReason) -> &'static str {
         | KeepReason::NotUnpacked
         | KeepReason::LastPlatform
         | KeepReason::DockerLayers
+        | KeepReason::RegistryMirror
         | KeepReason::NothingToFree => "kept",
     }
 }

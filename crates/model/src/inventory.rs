@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::LocalMirrors;
 use crate::{
     Digest, Document, Gap, GcLabels, ImageRecord, Namespace, NamespaceProtection, SnapshotId,
     Snapshotter, Sources,
@@ -55,6 +56,8 @@ pub struct NamespaceInventory {
     pub pod_images: PodImages,
     /// What else protects the images here.
     pub protection: NamespaceProtection,
+    /// The registries whose layers other machines may fetch from here.
+    pub mirrors: Arc<LocalMirrors>,
 }
 
 impl NamespaceInventory {

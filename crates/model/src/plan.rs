@@ -204,6 +204,8 @@ keep_reasons! {
     LastPlatform "last_platform" "no other platform of it is here";
     /// Docker needs the layers of its images to save and push them.
     DockerLayers "docker_layers" "Docker needs the layers to save and push it";
+    /// A registry mirror on this machine may serve the layers to other machines.
+    RegistryMirror "registry_mirror" "a registry mirror on this machine may serve its layers to others";
     /// Nothing would be freed: it has no such parts, or other images share them.
     NothingToFree "nothing_to_free" "has no such parts, or others share them";
 }

@@ -18,47 +18,6 @@ pub struct Platform {
     pub variant: String,
 }
 
-/// Why a text is not a [`Platform`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a platform; accepted is OS/ARCH or OS/ARCH/VARIANT, such as linux/arm/v7")]
-pub struct PlatformError(String);
-
-impl FromStr for Platform {
-    type Err = PlatformError;
-
-    fn from_str(text: &str) -> Result<Self, PlatformError> {
-        let parts: Vec<&str> = text.split('/').collect();
-        let (os, architecture, variant) = match parts[..] {
-            [os, architecture] => (os, architecture, ""),
-            [os, architecture, variant] if !variant.is_empty() => (os, architecture, variant),
-            _ => return Err(PlatformError(text.to_owned())),
-        };
-        let is_valid = |part: &&str| {
-            let mut bytes = part.bytes();
-            bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
-        };
-        if os.is_empty() || architecture.is_empty() || !parts.iter().all(is_valid) {
-            return Err(PlatformError(text.to_owned()));
-        }
-        Ok(Self {
-            os: os.to_owned(),
-            architecture: architecture.to_owned(),
-            variant: variant.to_owned(),
-        })
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.os, self.architecture)?;
-        if self.variant.is_empty() {
-            Ok(())
-        } else {
-            write!(formatter, "/{}", self.variant)
-        }
-    }
-}
-
 impl Platform {
     /// Returns the platform that this program was compiled for. The variant of the processor is unknown.
     pub fn host() -> Self {

@@ -17,7 +17,7 @@ pub use byte_size::{ByteSize, ByteSizeError};
 pub use filesystem::{Filesystem, Room};
 pub use name::{PolicyName, PolicyNameError};
 pub use pattern::{Pattern, PatternError};
-pub use registry::{RegistryAnswer, RegistryAnswers, RegistryImage};
+pub use registry::{LocalMirrors, RegistryAnswer, RegistryAnswers, RegistryImage};
 pub use request::{Goal, GoalUnit, LastUse, LastUses, RuleImages};
 pub use rule::{RULE_FILTER_KEYS, Rule, RuleFilterError, RuleFilters};
 pub use uses::{PresentTarget, RecordTimes, TargetsInUse, UseEvent, UseEventKind, WrittenRecord};

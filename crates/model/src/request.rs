@@ -145,6 +145,7 @@ impl PruneRequest {
             filters: FilterArgs::default(),
             platforms: Vec::new(),
             docker_layers: false,
+            mirrored_layers: false,
         };
         Self::new(namespace, parts)
     }

@@ -15,6 +15,7 @@
 
 mod held;
 pub(crate) mod manifests;
+mod mirror;
 mod platforms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,7 +190,7 @@ impl Planner<'_, '_> {
         {
             return Some((KeepReason::DockerLayers, BTreeSet::new()));
         }
-        needs_content
+        needs_content.or_else(|| mirror::keeps(self.facts, self.request, image))
     }
 
     /// Returns why an image must keep content that its containers do not need.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use http::Uri;
@@ -33,6 +33,8 @@ pub(crate) struct Host {
     pub(crate) certificates: Vec<PathBuf>,
     /// Whether it is the registry itself rather than a mirror.
     pub(crate) is_server: bool,
+    /// Whether a file names it.
+    pub(crate) is_configured: bool,
 }
 
 /// Why the hosts of a registry are not known.
@@ -117,6 +119,35 @@ pub(crate) fn hosts(roots: &[PathBuf], registry: &str) -> Result<Vec<Host>, Host
     Ok(hosts)
 }
 
+/// Returns why a mirror on this machine may serve the images of a registry to other machines: a host in
+/// its file is this machine, or the file cannot be read.
+pub(crate) fn local_mirror(roots: &[PathBuf], registry: &str) -> Option<String> {
+    let file = directory(roots, registry)?.join("hosts.toml");
+    let configured = match hosts(roots, registry) {
+        Ok(configured) => configured,
+        Err(error) => return Some(error.to_string()),
+    };
+    let mut configured = configured.into_iter().filter(|host| host.is_configured);
+    let local = configured.find(|host| is_this_machine(host.host()))?;
+    let (authority, file) = (local.authority, file.display());
+    Some(format!("mirror {authority} of {registry} in `{file}`"))
+}
+
+/// Whether the name of a host is this machine's, as far as that can be seen without asking others.
+fn is_this_machine(host: &str) -> bool {
+    if is_loopback(host) || host.ends_with(".localhost") {
+        return true;
+    }
+    let ip = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = ip.parse::<IpAddr>() {
+        // Only an address of this machine can be bound.
+        return ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok();
+    }
+    let own = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let own = own.trim();
+    !own.is_empty() && host.eq_ignore_ascii_case(own)
+}
+
 /// Returns the directory of a registry, in the first of the directories that has one.
 fn directory(roots: &[PathBuf], registry: &str) -> Option<PathBuf> {
     let with_port = registry
@@ -184,6 +215,7 @@ impl Host {
             path: "/v2".to_owned(),
             certificates: Vec::new(),
             is_server: true,
+            is_configured: false,
         };
         let name = host.host();
         let port = &authority[name.len()..];
@@ -225,6 +257,7 @@ impl Host {
             path,
             certificates: settings.certificates(directory),
             is_server: false,
+            is_configured: true,
         })
     }
 
@@ -362,6 +395,46 @@ mod tests {
         fs::remove_file(root.path().join("a.example/hosts.toml")).unwrap();
         fs::create_dir(root.path().join("a.example/hosts.toml")).unwrap();
         assert!(hosts(&[root.path().to_owned()], "a.example").is_err());
+    }
+
+    #[test]
+    fn a_mirror_on_this_machine_is_one_that_a_file_names() {
+        let root = tempfile::tempdir().unwrap();
+        let roots = [root.path().to_owned()];
+        let local = |registry: &str| local_mirror(&roots, registry);
+        assert_eq!(local("localhost:5000"), None, "no file names it");
+        let own = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        for host in [
+            "127.0.0.1:30020",
+            "[::1]:5000",
+            "localhost",
+            "0.0.0.0:1",
+            own.trim(),
+        ] {
+            let text = format!("server = \"https://a.example\"\n[host.\"http://{host}\"]\n");
+            write(root.path(), "a.example/hosts.toml", &text);
+            let why = local("a.example").unwrap();
+            assert!(
+                why.contains(host) && why.contains("a.example/hosts.toml"),
+                "{why}"
+            );
+        }
+        assert_eq!(local("b.example"), None);
+        write(
+            root.path(),
+            "_default/hosts.toml",
+            "[host.\"http://127.0.0.1:1\"]\n",
+        );
+        assert!(local("b.example").is_some());
+        // Its own file comes before that for all others. 192.0.2.1 is nobody's address.
+        write(
+            root.path(),
+            "b.example/hosts.toml",
+            "[host.\"http://192.0.2.1:1\"]\n",
+        );
+        assert_eq!(local("b.example"), None);
+        write(root.path(), "b.example/hosts.toml", "host = [");
+        assert!(local("b.example").unwrap().contains("b.example/hosts.toml"));
     }
 
     #[test]

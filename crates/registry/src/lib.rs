@@ -26,7 +26,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::TokioExecutor;
-use reclaim_model::{RegistryAnswer, RegistryImage, chain};
+use reclaim_model::{LocalMirrors, RegistryAnswer, RegistryImage, chain};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -101,6 +101,22 @@ impl Registries {
             roots,
             limits: FetchLimits::default(),
         }
+    }
+
+    /// Returns which of these registries have a mirror on this machine, by the files of hosts, and why.
+    /// A file that cannot be read counts as one.
+    ///
+    /// Blocks.
+    pub fn local_mirrors<'r>(
+        &self,
+        registries: impl IntoIterator<Item = &'r String>,
+    ) -> LocalMirrors {
+        let registries = registries.into_iter();
+        let mirrors = registries.filter_map(|registry| {
+            let why = hosts::local_mirror(&self.roots, registry)?;
+            Some((registry.clone(), why))
+        });
+        mirrors.collect()
     }
 
     /// Asks the hosts of an image's registry, one after the other, until one has the image.

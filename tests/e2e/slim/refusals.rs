@@ -119,3 +119,44 @@ async fn layers_of_dockers_images_need_an_option() {
     let left: BTreeSet<Digest> = moby.blobs().await.unwrap().into_keys().collect();
     assert!(left.is_disjoint(&layers(&app)));
 }
+
+/// A mirror on the machine serves layers out of containerd's content.
+#[tokio::test]
+async fn layers_that_a_mirror_serves_need_an_option() {
+    let rig = Rig::quiet().await;
+    let app = pulled(&rig.namespace, APP).await;
+    let directory = tempfile::tempdir().unwrap();
+    let containerd = directory.path().join("containerd.toml");
+    let hosts = directory.path().join("hosts");
+    let plugin = "[plugins.'io.containerd.grpc.v1.cri'.registry]";
+    let text = format!("version = 2\n{plugin}\nconfig_path = {hosts:?}\n");
+    fs::write(&containerd, text).unwrap();
+    fs::create_dir_all(hosts.join("_default")).unwrap();
+    let write = |text: &str| fs::write(hosts.join("_default/hosts.toml"), text).unwrap();
+    let config = format!("--containerd-config={}", containerd.display());
+    let args = with(&SLIM, &["--layers", &config]);
+    for text in ["[host.\"http://127.0.0.1:30020\"]\n", "host = ["] {
+        write(text);
+        let output = rig.reclaim(&args).exits(0);
+        let report = output.json();
+        assert_eq!(reasons(&report)[APP], "registry_mirror");
+        let kept = report["kept"][0]["holders"][0].to_string();
+        assert!(kept.contains("_default/hosts.toml"), "{kept}");
+        assert!(
+            output.stderr.contains("hint: --mirrored-layers"),
+            "{output:#?}"
+        );
+    }
+    let reclaim = directory.path().join("config.toml");
+    fs::write(&reclaim, "[containerd]\nserves_peers = true\n").unwrap();
+    let serving = format!("--config={}", reclaim.display());
+    write("[host.\"https://mirror.example\"]\n");
+    let report = rig.reclaim(&with(&args, &[&serving])).exits(0).json();
+    assert_eq!(reasons(&report)[APP], "registry_mirror");
+    assert!(layers(&app).is_subset(&blobs(&rig).await));
+    // Its snapshots do not matter to a mirror, and with the option neither do its layers.
+    let dry = with(&SLIM, &["--dry-run", &serving]);
+    assert_eq!(names(&rig.reclaim(&dry).exits(0).json()["slimmed"]), [APP]);
+    let all = with(&args, &[&serving, "--mirrored-layers"]);
+    assert_eq!(names(&rig.reclaim(&all).exits(0).json()["slimmed"]), [APP]);
+}

@@ -59,7 +59,7 @@ pub(crate) enum ImageCommand {
     /// unpacked. The hosts and mirrors of a registry are those of containerd's hosts configuration.
     ///
     /// Credentials are those of --user, or else those that `docker login` wrote to Docker's
-    /// configuration (DOCKER_CONFIG, or ~/.docker). They are sent to the registry itself, not to its
+    /// configuration (`DOCKER_CONFIG`, or `~/.docker`). They are sent to the registry itself, not to its
     /// mirrors. Credential helpers are programs, and are not run.
     ///
     /// Exit status: 0 done, or nothing is missing; 1 a name is not that of an image, or nothing could be
@@ -211,6 +211,14 @@ pub(crate) struct SlimArgs {
     /// `docker image inspect` no longer shows the platform and the configuration.
     #[arg(long, requires = "layers")]
     pub(crate) docker_layers: bool,
+
+    /// Also free layers that a registry mirror on this machine may serve to other machines
+    ///
+    /// Such a mirror, for example Spegel, serves them out of containerd's content. By default the images
+    /// of a registry keep their layers if a host in its hosts.toml is this machine, or if the file cannot
+    /// be read.
+    #[arg(long, requires = "layers")]
+    pub(crate) mirrored_layers: bool,
 
     #[command(flatten)]
     pub(crate) which: SlimmedArgs,

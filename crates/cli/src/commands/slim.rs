@@ -35,6 +35,7 @@ fn request(globals: &Globals, args: &SlimArgs) -> Result<PruneRequest, CommandEr
         filters,
         platforms: args.named_platforms.clone(),
         docker_layers: args.docker_layers,
+        mirrored_layers: args.mirrored_layers,
     };
     Ok(PruneRequest::new(namespace, parts)
         .may_lack_namespace(!is_explicit)

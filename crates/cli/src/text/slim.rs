@@ -103,6 +103,12 @@ pub(super) fn advice(report: &Report, trunc: Truncation) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if relevant(report).any(|kept| kept.reason == KeepReason::RegistryMirror) {
+        lines.push(
+            "hint: --mirrored-layers frees them, too; the mirror can then no longer serve them"
+                .to_owned(),
+        );
+    }
     lines
 }
 

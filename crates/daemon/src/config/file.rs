@@ -86,6 +86,8 @@ settings! {
             accepts "names of namespaces";
         /// containerd's own configuration, which names the sandbox image of pods. It may be missing.
         config: PathBuf = PathBuf::from("/etc/containerd/config.toml");
+        /// Whether this machine serves images to other machines out of containerd's content, which is otherwise found from the hosts of registries. Then `image slim` keeps layers.
+        serves_peers: bool = false;
     }
 }
 

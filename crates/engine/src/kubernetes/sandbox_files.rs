@@ -58,14 +58,20 @@ pub(super) fn read_needed_images(path: &Path, running: Option<&str>) -> SandboxI
 /// Returns the directories with the hosts of registries, `config_path` in the file at `path` and
 /// its imports. Files that cannot be read are left out.
 pub fn read_registry_hosts(path: &Path) -> Vec<PathBuf> {
-    let mut directories = DEFAULT_REGISTRY_HOSTS.to_owned();
     // An image whose mirror is not known stays.
-    let _unread = read_files(path, |file| {
+    read_all_registry_hosts(path).0
+}
+
+/// Like [`read_registry_hosts`]. Also returns the files that could not be read, and why: others may be
+/// configured there.
+pub fn read_all_registry_hosts(path: &Path) -> (Vec<PathBuf>, Vec<String>) {
+    let mut directories = DEFAULT_REGISTRY_HOSTS.to_owned();
+    let unread = read_files(path, |file| {
         if let Some(named) = file.registry_hosts.filter(|named| !named.is_empty()) {
             directories = named;
         }
     });
-    directories.split(':').map(PathBuf::from).collect()
+    (directories.split(':').map(PathBuf::from).collect(), unread)
 }
 
 /// Calls `take` for each file, in containerd's order. Returns why some could not be read.

@@ -35,5 +35,9 @@ pub enum RegistryAnswer {
     Unknown(String),
 }
 
+/// Registries of which a mirror on this machine may serve images to other machines, out of containerd's
+/// content, and why.
+pub type LocalMirrors = BTreeMap<String, String>;
+
 /// What registries answered.
 pub type RegistryAnswers = BTreeMap<RegistryImage, RegistryAnswer>;

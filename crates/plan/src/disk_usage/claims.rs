@@ -153,6 +153,7 @@ fn column_of_verdict(verdict: &Verdict) -> Option<Column> {
         | KeepReason::NotUnpacked
         | KeepReason::LastPlatform
         | KeepReason::DockerLayers
+        | KeepReason::RegistryMirror
         | KeepReason::NothingToFree => Column::Spared,
     })
 }

@@ -1,5 +1,7 @@
 //! Parts of images that go while their records stay.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use reclaim_model::{
     Cut, CutTarget, Document, EXPIRE, Gap, ImageParts, KeepReason, NotRemoved, Part, Platform,
@@ -22,6 +24,7 @@ pub(crate) fn parts(parts: &[Part]) -> ImageParts<PruneFilters> {
         filters: all(),
         platforms: Vec::new(),
         docker_layers: false,
+        mirrored_layers: false,
     }
 }
 
@@ -271,6 +274,30 @@ fn dockers_layers_need_permission() {
     };
     assert_eq!(world.decide(&slim(permitted)).blobs(), ["A.layer", "base"]);
     assert_eq!(snapshots(&world).snapshots(), ["base", "base+A.layer"]);
+}
+
+#[test]
+fn layers_that_a_mirror_serves_need_permission() {
+    let mirror = |registry: &str| {
+        let mut world = world();
+        let mirrors = [(registry.to_owned(), "hosts.toml".to_owned())];
+        world.here().mirrors = Arc::new(mirrors.into());
+        world
+    };
+    let served = mirror("docker.io");
+    let outcome = layers(&served);
+    assert_stays(&outcome, "a:1", KeepReason::RegistryMirror);
+    let kept = outcome.plan.kept.iter();
+    let mut holders = kept.flat_map(|kept| &kept.holders);
+    assert!(holders.any(|holder| holder.to_string() == "rule hosts.toml"));
+    let permitted = ImageParts {
+        mirrored_layers: true,
+        ..parts(&[Part::Layers])
+    };
+    assert_eq!(served.decide(&slim(permitted)).blobs(), ["A.layer", "base"]);
+    assert_eq!(snapshots(&served).snapshots(), ["base", "base+A.layer"]);
+    let other = layers(&mirror("other.example"));
+    assert_eq!(other.blobs(), ["A.layer", "base"]);
 }
 
 /// Cutting one of two images that share everything frees nothing, and is not done.

@@ -97,6 +97,7 @@ mirrored!(
         NotUnpacked,
         LastPlatform,
         DockerLayers,
+        RegistryMirror,
         NothingToFree,
     ]
 );

@@ -100,6 +100,7 @@ impl proto::ImageParts {
             filters,
             platforms: platforms.collect(),
             docker_layers: self.docker_layers,
+            mirrored_layers: self.mirrored_layers,
         })
     }
 }
