@@ -11,14 +11,14 @@ use crate::host::{Host, removed};
 const MIB: u64 = 1 << 20;
 
 /// A host whose snapshots have their own filesystem, and its two mount points.
-struct TwoDisks {
-    host: Host,
-    content: PathBuf,
+pub(crate) struct TwoDisks {
+    pub(crate) host: Host,
+    pub(crate) content: PathBuf,
     snapshots: PathBuf,
 }
 
 impl TwoDisks {
-    async fn start(content: u64, snapshots: u64) -> Self {
+    pub(crate) async fn start(content: u64, snapshots: u64) -> Self {
         let builder = Containerd::quiet().filesystem(content);
         let host = Host::on(builder.snapshots_filesystem(snapshots)).await;
         let content = host.rig.containerd.root();

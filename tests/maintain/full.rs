@@ -13,7 +13,7 @@ use crate::host::{Host, removed};
 const MIB: u64 = 1 << 20;
 
 /// Fills containerd's filesystem to the last byte.
-fn fill(host: &Host) {
+pub(crate) fn fill(host: &Host) {
     fill_as(host, "ballast");
 }
 

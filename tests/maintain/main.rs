@@ -14,6 +14,7 @@ mod inhibit;
 mod late;
 mod mounts;
 mod once;
+mod parts;
 mod requested;
 #[path = "../e2e/rig.rs"]
 #[expect(dead_code, reason = "shared with others")]

@@ -33,7 +33,7 @@ use crate::listen::TlsExpiry;
 pub use families::FAMILIES;
 use families::{
     DataLabels, Families, FilesystemLabel, KindLabel, MethodCode, MethodLabel, NamespaceLabel,
-    PolicyFilesystem, PolicyKind, PolicyLabel, PolicyReason, RunLabels, raise,
+    PolicyFilesystem, PolicyKind, PolicyLabel, PolicyPartLabel, PolicyReason, RunLabels, raise,
 };
 
 /// The content type of the metrics.
@@ -160,7 +160,16 @@ impl Metrics {
             family.get_or_create(&label).inc_by(number as u64);
         };
         add(&families.removed, report.removed.len());
-        add(&families.slimmed, report.slimmed.len());
+        for part in report.slimmed.iter().flat_map(|it| it.parts.keys()) {
+            let label = PolicyPartLabel::of(policy, (*part).into());
+            families.slimmed.get_or_create(&label).inc();
+        }
+        if let Some(part) = report.part {
+            let label = PolicyPartLabel::of(policy, part);
+            let bytes = report.reclaimed.0.total_bytes();
+            let reclaimed = families.part_reclaimed.get_or_create(&label);
+            reclaimed.inc_by(bytes);
+        }
         add(&families.refused, report.refused.len());
         add(&families.failed, report.failed.len());
         for reason in KeepReason::ALL {
@@ -198,7 +207,7 @@ impl Metrics {
         if policy.is_empty() {
             let outcome = if report.is_partial() {
                 PolicyOutcome::Partial
-            } else if report.removed.is_empty() && report.cuts.is_empty() {
+            } else if !report.has_changes() {
                 PolicyOutcome::Nothing
             } else {
                 PolicyOutcome::Done

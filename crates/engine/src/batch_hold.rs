@@ -1,4 +1,4 @@
-//! Holds of a few images each, for a disk without room for one journal of all.
+//! Holds of a few images, or of labels of a few blobs, each, for a disk without room for one journal of all.
 //!
 //! A journal is content, which needs free blocks. A lease is a few bytes in containerd's database,
 //! which needs only free pages. So the first few images are held by a lease that contains the
@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    GcLabels, GcRef, ImageRecord, Lease, LeaseResource, Namespace, RunId, Step, chain, gc_ref_kind,
+    BlobLabels, GcLabels, GcRef, ImageRecord, Lease, LeaseResource, Namespace, RunId, chain,
+    gc_ref_kind,
 };
 use reclaim_store::{Containerd, HeldBlob, StoreError};
 use tracing::warn;
 
-use crate::journal::{self, Entries};
+use crate::journal::{self, Changes, Entries};
 use crate::lease::{self, ABANDONED, HOLD_PREFIX};
 use crate::retry::retry;
 
@@ -56,16 +57,20 @@ enum Form {
 impl BatchHold {
     /// Prepares the hold of a batch: small, or with a journal.
     ///
-    /// Precondition: `blobs` is the journal of the steps, and each image of a small one [`fits`].
+    /// Precondition: `blobs` is the journal of the changes, and all of a small one [`fit`](fits), also
+    /// [its labels](labels_fit).
     pub(crate) fn new(
         run: &RunId,
-        steps: &[Step],
+        changes: Changes<'_>,
         blobs: Vec<HeldBlob>,
         number: usize,
         is_small: bool,
     ) -> Self {
         let form = if is_small {
-            let resources = steps.iter().filter_map(|step| resources_of(&step.image));
+            let of_records = changes.steps.iter();
+            let of_records = of_records.filter_map(|step| resources_of(&step.image));
+            let of_labels = changes.labels.iter().filter_map(resources_of_labels);
+            let resources = of_records.chain(of_labels);
             let bodies = blobs.iter().map(|blob| String::from_utf8_lossy(&blob.body));
             Form::Labels {
                 journal: labels(&bodies.collect::<String>()),
@@ -176,11 +181,38 @@ pub(crate) fn fits(image: &ImageRecord) -> bool {
     weight(image) <= MAX_WEIGHT && resources_of(image).is_some()
 }
 
+/// Returns about how many bytes the labels of a blob need in a small hold.
+pub(crate) fn labels_weight(labels: &BlobLabels) -> usize {
+    let pairs = labels.labels.iter();
+    pairs.map(|(key, value)| key.len() + value.len()).sum()
+}
+
+/// Returns whether a small hold can keep what the labels of a blob refer to.
+pub(crate) fn labels_fit(labels: &BlobLabels) -> bool {
+    labels_weight(labels) <= MAX_WEIGHT && resources_of_labels(labels).is_some()
+}
+
+/// Returns the resources of a lease that keeps a blob, and the targets of its labels. `None` if a lease
+/// cannot refer to one of them.
+fn resources_of_labels(labels: &BlobLabels) -> Option<Vec<LeaseResource>> {
+    let mut resources = vec![LeaseResource::Content(labels.blob.clone())];
+    add_targets(&labels.labels, &mut resources)?;
+    Some(resources)
+}
+
 /// Returns the resources of a lease that keeps the content of a record: its target, and the targets
 /// of its labels. `None` if a lease cannot refer to one of them.
 fn resources_of(image: &ImageRecord) -> Option<Vec<LeaseResource>> {
     let mut resources = vec![LeaseResource::Content(image.target.digest.clone())];
-    let labels = image.labels.iter();
+    add_targets(&image.labels, &mut resources)?;
+    Some(resources)
+}
+
+fn add_targets(
+    labels: &BTreeMap<String, String>,
+    resources: &mut Vec<LeaseResource>,
+) -> Option<()> {
+    let labels = labels.iter();
     for (key, value) in labels.filter(|(key, _)| gc_ref_kind(key).is_some()) {
         let refs = GcLabels::parse([(&**key, &**value)]).refs;
         let [reference] = &refs[..] else {
@@ -192,7 +224,7 @@ fn resources_of(image: &ImageRecord) -> Option<Vec<LeaseResource>> {
             GcRef::NoContent(_) | GcRef::Image(_) | GcRef::Container(_) => return None,
         });
     }
-    Some(resources)
+    Some(())
 }
 
 /// Splits a journal into labels, in the order of their keys.
@@ -226,7 +258,7 @@ pub(crate) enum LabelJournal {
 
 /// Reads the journal in the labels of a lease; `None` if it has none.
 ///
-/// If the lease lacks a resource, there are no records: the run removes nothing before its hold is
+/// If the lease lacks a resource, there are no entries: the run removes nothing before its hold is
 /// complete.
 pub(crate) fn read(lease: &Lease) -> Option<LabelJournal> {
     let parts = lease.labels.range(JOURNAL.to_owned()..);
@@ -238,15 +270,16 @@ pub(crate) fn read(lease: &Lease) -> Option<LabelJournal> {
     let Some(entries) = journal::read(body.as_bytes()) else {
         return Some(LabelJournal::Unreadable);
     };
-    let is_held = |image: &ImageRecord| {
-        let needed = resources_of(image);
+    let is_held = |needed: Option<Vec<LeaseResource>>| {
         needed.is_some_and(|needed| {
             needed
                 .iter()
                 .all(|resource| lease.resources.contains(resource))
         })
     };
-    let is_whole = entries.records.iter().all(is_held);
+    let mut records = entries.records.iter().map(resources_of);
+    let mut labels = entries.labels.iter().map(resources_of_labels);
+    let is_whole = records.all(is_held) && labels.all(is_held);
     Some(LabelJournal::Entries(if is_whole {
         entries
     } else {
@@ -257,6 +290,8 @@ pub(crate) fn read(lease: &Lease) -> Option<LabelJournal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reclaim_model::Step;
+
     use crate::fixture::{digest, step};
     use crate::kubernetes::RestrictedImages;
 
@@ -270,20 +305,16 @@ mod tests {
     }
 
     /// The complete lease of a small hold.
-    async fn lease(steps: &[Step]) -> Lease {
+    async fn lease(steps: &[Step], labels: &[BlobLabels]) -> Lease {
         let run = RunId("run".to_owned());
         let (namespace, restricted) = ("default".parse().unwrap(), RestrictedImages::new());
-        let blobs = journal::write(
-            &run,
-            &namespace,
-            journal::Changes {
-                steps,
-                labels: &[],
-                restricted: &restricted,
-            },
-        )
-        .await;
-        let hold = BatchHold::new(&run, steps, blobs, 1, true);
+        let changes = Changes {
+            steps,
+            labels,
+            restricted: &restricted,
+        };
+        let blobs = journal::write(&run, &namespace, changes).await;
+        let hold = BatchHold::new(&run, changes, blobs, 1, true);
         let Form::Labels { journal, resources } = hold.form else {
             unreachable!("it is small")
         };
@@ -303,7 +334,7 @@ mod tests {
         let steps: Vec<Step> = (0..8)
             .map(|index| with_labels(&format!("app:{index}"), &[("note", &long)]))
             .collect();
-        let lease = lease(&steps).await;
+        let lease = lease(&steps, &[]).await;
         assert_eq!(lease.id, "reclaim.hold.run.1");
         assert!(lease.labels.len() > 1);
         for (key, value) in &lease.labels {
@@ -323,7 +354,7 @@ mod tests {
             ("containerd.io/gc.ref.content.x", &*content),
             ("containerd.io/gc.ref.snapshot.native/1", "layer"),
         ];
-        let whole = lease(&[with_labels("app:1", &labels)]).await;
+        let whole = lease(&[with_labels("app:1", &labels)], &[]).await;
         assert_eq!(whole.resources.len(), 3);
         let none = || Some(LabelJournal::Entries(Entries::default()));
         assert_ne!(read(&whole), none());
@@ -338,6 +369,33 @@ mod tests {
         let mut plain = whole;
         plain.labels.clear();
         assert_eq!(read(&plain), None);
+    }
+
+    #[tokio::test]
+    async fn labels_of_blobs_are_held_with_their_targets() {
+        let labels = BlobLabels {
+            blob: digest('1'),
+            labels: [
+                ("containerd.io/gc.ref.snapshot.native", "layer"),
+                ("containerd.io/gc.ref.content.l.0", &digest('2').to_string()),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        };
+        assert!(labels_fit(&labels));
+        let lease = lease(&[], std::slice::from_ref(&labels)).await;
+        assert_eq!(lease.resources.len(), 3);
+        let entries = Entries {
+            labels: vec![labels],
+            ..Entries::default()
+        };
+        assert_eq!(read(&lease), Some(LabelJournal::Entries(entries)));
+        for missing in 0..3 {
+            let mut half = lease.clone();
+            half.resources.remove(missing);
+            let none = Some(LabelJournal::Entries(Entries::default()));
+            assert_eq!(read(&half), none, "{missing}");
+        }
     }
 
     #[test]

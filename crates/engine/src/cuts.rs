@@ -4,7 +4,7 @@
 //! So nothing is collected before the run is over, and what comes into use until then gets its labels
 //! back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::error::RunError;
 use crate::lease;
 use crate::off_thread::{blocking, for_each_yielding};
+use crate::remove::{keep_pace, pace};
 use crate::retry::{Patience, retry};
 use crate::run::Run;
 use crate::second_look::mark_new_snapshots;
@@ -28,7 +29,7 @@ use crate::second_look::mark_new_snapshots;
 const CALLS_AT_ONCE: usize = 8;
 
 /// The labels of the cuts of a run, by the blob that has them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct CutLabels {
     cuts: BTreeMap<Digest, Vec<Cut>>,
     labels: Vec<BlobLabels>,
@@ -49,6 +50,14 @@ impl CutLabels {
     /// Returns the errors of removals, by the blob. What it returns once, it does not return again.
     pub(crate) fn take_failed(&mut self) -> BTreeMap<Digest, String> {
         std::mem::take(&mut self.failed)
+    }
+
+    /// Returns the labels of some of the blobs, by their places in [`Self::labels`].
+    pub(crate) fn some(&self, places: impl Iterator<Item = usize>) -> Self {
+        let blobs: BTreeSet<&Digest> = places.map(|place| &self.labels[place].blob).collect();
+        let mut some = self.clone();
+        some.retain(|blob| blobs.contains(blob));
+        some
     }
 
     fn cuts(&self) -> Vec<Cut> {
@@ -164,8 +173,16 @@ impl Engine {
         report: &mut Report,
     ) -> CutLabels {
         let patience = &Patience::default();
-        let calls = labels.labels.iter();
-        let calls = calls.map(|it| self.remove_labels(run, it, patience).boxed());
+        let pace = &run.options.max_deletes_per_second.map(pace);
+        let calls = labels.labels.iter().map(|labels| {
+            let removing = async move {
+                keep_pace(run, pace.as_ref()).await;
+                let removed = self.remove_labels(run, labels, patience).await;
+                self.heartbeat.beat();
+                removed
+            };
+            removing.boxed()
+        });
         let calls = stream::iter(calls).boxed();
         let removals: Vec<_> = calls.buffered(CALLS_AT_ONCE).collect().await;
         let mut cut = Vec::new();
@@ -280,7 +297,7 @@ impl Engine {
                 mark_new_snapshots(seen, &mut registered, before);
             }
         }
-        let request = request.clone();
+        let request = self.by_current_use(request).await;
         let evaluating = move || {
             let seen = inventory.namespaces.get(&request.namespace);
             let is_undone = |cut: &Cut| seen.is_some_and(|seen| has_labels(seen, cut));

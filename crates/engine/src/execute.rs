@@ -103,6 +103,7 @@ impl Engine {
             watcher: watcher.as_ref(),
             directories: None,
             restricted: &restricted,
+            cuts: CutOutcomes::default(),
         };
         let Ended { journals, result } = match held? {
             Some(journals) => {
@@ -114,7 +115,8 @@ impl Engine {
                     .await?
             }
         };
-        let directories = execution.directories;
+        let (directories, cuts) = (execution.directories, execution.cuts);
+        record_cuts(&plan, cuts, &mut report);
         let ending = Ending {
             presence,
             journals: &journals,
@@ -199,6 +201,7 @@ impl Engine {
             watcher,
             directories,
             restricted: _,
+            cuts: _,
         } = execution;
         let run = *run;
         let namespace = plan.namespace.clone();
@@ -265,7 +268,7 @@ impl Engine {
             // The next run restores all labels.
             outcomes.made.clear();
         }
-        record_cuts(plan, outcomes, execution.report);
+        execution.cuts.add(outcomes);
         result
     }
 

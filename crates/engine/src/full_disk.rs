@@ -1,16 +1,16 @@
-//! Removes images in batches when the disk has no room for one journal of all.
+//! Removes images, or parts of them, in batches when the disk has no room for one journal of all.
 //!
 //! The first image is removed alone under a [`BatchHold`] that needs no free block, and collected at
 //! once. That makes room for the next two, and so execution. The smallest images go first, because
 //! containerd's collection writes more the more it removes. If not even the first hold can be
-//! written, nothing is removed.
+//! written, nothing is removed. Labels of blobs go after the images, in the same way.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Blob, Digest, Failed, ImageRecord, Inventory, Plan, RefuseReason, Refused, Report, Step, chain,
+    Blob, Digest, Failed, ImageRecord, Inventory, Plan, RefuseReason, Refused, Report, chain,
 };
 use reclaim_store::StoreError;
 use tracing::{info, info_span};
@@ -23,7 +23,7 @@ use crate::error::RunError;
 use crate::hold::Hold;
 use crate::journal::{self, Changes};
 use crate::measure::{Measuring, enter_sizes, snapshots_of};
-use crate::outcomes::{CutOutcomes, record_cuts};
+use crate::outcomes::CutOutcomes;
 use crate::retry::retry;
 use crate::run::{Execution, with_steps};
 
@@ -53,14 +53,15 @@ enum BatchResult {
     Unfinished(StoreError),
 }
 
-/// The steps of a plan that are still to be done.
+/// What of a plan is still to be done: steps, by their places in the plan, and then the labels of blobs.
 struct Batches<'a> {
     plan: &'a Plan,
-    /// The steps that fit into a small hold, the smallest images first.
+    labels: &'a CutLabels,
+    /// What fits into a small hold: the smallest images first, then the blobs with the fewest labels.
     queue: VecDeque<usize>,
-    /// For each step, the first of those with which it goes or stays.
+    /// For each, the first of those with which it goes or stays.
     groups: Vec<usize>,
-    /// The steps that were tried.
+    /// What was tried.
     done: BTreeSet<usize>,
     /// The size of the next batch.
     size: usize,
@@ -71,23 +72,33 @@ struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    fn new(plan: &'a Plan, inventory: &Inventory) -> Self {
+    fn new(plan: &'a Plan, labels: &'a CutLabels, inventory: &Inventory) -> Self {
         let images = plan.steps.iter().map(|step| &step.image);
-        let groups = Dependents::among(images.clone()).joined();
+        let mut groups = Dependents::among(images.clone()).joined();
         let images: Vec<&ImageRecord> = images.collect();
         // By group: the size of its largest image, and whether all of them fit.
         let mut sizes = BTreeMap::new();
         for (image, group) in images.iter().zip(&groups) {
             let blobs = blob_count(inventory, &image.target.digest);
-            let (size, fits) = sizes.entry(*group).or_insert(((0, 0), true));
-            *size = (blobs, batch_hold::weight(image)).max(*size);
+            let (size, fits) = sizes.entry(*group).or_insert(((false, 0, 0), true));
+            *size = (false, blobs, batch_hold::weight(image)).max(*size);
             *fits &= batch_hold::fits(image);
         }
-        let all = 0..images.len();
+        for of_blob in labels.labels() {
+            let size = (
+                true,
+                of_blob.labels.len(),
+                batch_hold::labels_weight(of_blob),
+            );
+            sizes.insert(groups.len(), (size, batch_hold::labels_fit(of_blob)));
+            groups.push(groups.len());
+        }
+        let all = 0..groups.len();
         let mut queue: Vec<usize> = all.filter(|index| sizes[&groups[*index]].1).collect();
         queue.sort_by_key(|index| (sizes[&groups[*index]].0, groups[*index]));
         Self {
             plan,
+            labels,
             queue: queue.into(),
             groups,
             done: BTreeSet::new(),
@@ -97,14 +108,26 @@ impl<'a> Batches<'a> {
         }
     }
 
-    /// Returns the next batch.
-    fn next(&self) -> Plan {
-        let picked = self.queue.iter().take(self.picked());
-        let steps = picked.map(|index| self.plan.steps[*index].clone());
-        with_steps(self.plan, steps.collect())
+    /// Returns the steps and labels with these places.
+    fn some(&self, places: impl Iterator<Item = usize>) -> (Plan, CutLabels) {
+        let (steps, labels): (Vec<usize>, Vec<usize>) =
+            places.partition(|place| *place < self.plan.steps.len());
+        let steps = steps.into_iter();
+        let steps = steps.map(|place| self.plan.steps[place].clone());
+        let labels = labels.into_iter();
+        let labels = labels.map(|place| place - self.plan.steps.len());
+        (
+            with_steps(self.plan, steps.collect()),
+            self.labels.some(labels),
+        )
     }
 
-    /// Returns the number of steps of the next batch, which divides no group.
+    /// Returns the next batch.
+    fn next(&self) -> (Plan, CutLabels) {
+        self.some(self.queue.iter().take(self.picked()).copied())
+    }
+
+    /// Returns the length of the next batch, which divides no group.
     fn picked(&self) -> usize {
         let group = |at: usize| self.queue.get(at).map(|index| self.groups[*index]);
         let mut picked = self.size.min(self.queue.len());
@@ -121,16 +144,15 @@ impl<'a> Batches<'a> {
         self.held += 1;
     }
 
-    /// Returns the steps that were not tried.
-    fn rest(&self) -> impl Iterator<Item = &'a Step> {
-        let steps = self.plan.steps.iter().enumerate();
-        let rest = steps.filter(|(index, _)| !self.done.contains(index));
-        rest.map(|(_, step)| step)
+    /// Returns what was not tried.
+    fn rest(&self) -> (Plan, CutLabels) {
+        let places = 0..self.groups.len();
+        self.some(places.filter(|place| !self.done.contains(place)))
     }
 
-    /// Returns whether the next batch contains all remaining steps.
+    /// Returns whether the next batch contains all that remains.
     fn is_last(&self) -> bool {
-        self.held > 0 && self.plan.steps.len() - self.done.len() <= self.size
+        self.held > 0 && self.groups.len() - self.done.len() <= self.size
     }
 }
 
@@ -166,12 +188,11 @@ impl Engine {
             enter_sizes(plan, execution.report, sizes);
             execution.run.measuring = Measuring::First;
         }
-        let mut batches = Batches::new(plan, execution.inventory);
+        let mut batches = Batches::new(plan, &labels, execution.inventory);
         let mut blocked = String::new();
         while execution.run.stop(self.store.now()).is_none() {
             if batches.is_last() || batches.queue.is_empty() {
-                let mut rest = with_steps(plan, batches.rest().cloned().collect());
-                rest.slimmed.clone_from(&plan.slimmed);
+                let (mut rest, labels) = batches.rest();
                 if rest.steps.is_empty() && labels.is_empty() {
                     break;
                 }
@@ -230,20 +251,19 @@ impl Engine {
         batches: &mut Batches<'_>,
     ) -> BatchResult {
         let namespace = &batches.plan.namespace;
-        let (hold, mut batch) = loop {
-            let batch = batches.next();
-            let is_small = batch.steps.len() <= MAX_SMALL;
+        let (hold, mut batch, labels) = loop {
+            let (batch, labels) = batches.next();
+            let is_small = batch.steps.len() + labels.labels().len() <= MAX_SMALL;
             let (run, restricted) = (execution.run.id, execution.restricted);
-            let labels = CutLabels::default();
             let changes = Changes::new(&batch, &labels, restricted);
             let blobs = journal::write(run, namespace, changes).await;
-            let hold = BatchHold::new(run, &batch.steps, blobs, batches.tries, is_small);
+            let hold = BatchHold::new(run, changes, blobs, batches.tries, is_small);
             batches.tries += 1;
             match hold
                 .write(&self.store, namespace, execution.run.expires)
                 .await
             {
-                Ok(()) => break (hold, batch),
+                Ok(()) => break (hold, batch, labels),
                 Err(error) if error.is_out_of_space() && batches.size > 1 => batches.size /= 2,
                 Err(error) => return BatchResult::NoHold(error),
             }
@@ -256,19 +276,13 @@ impl Engine {
             };
         }
         batches.advance();
-        let (removed, failed) = (
-            execution.report.removed.len(),
-            execution.report.failed.len(),
-        );
+        let (removed, failed) = (removals(execution), execution.report.failed.len());
         let was_finished = execution.report.unfinished.is_none();
-        if let Err(error) = self
-            .carry_out(execution, &mut batch, CutLabels::default())
-            .await
-        {
+        if let Err(error) = self.carry_out(execution, &mut batch, labels).await {
             return BatchResult::Unfinished(error);
         }
+        let has_removed = removals(execution) > removed;
         let report = &mut *execution.report;
-        let has_removed = report.removed.len() > removed;
         let window = execution.run.options.undo_window;
         let ended = if has_removed && window > Duration::ZERO {
             let kept = hold.keep(&self.store, namespace, window, self.keeper());
@@ -331,7 +345,7 @@ fn no_hold(error: StoreError) -> RunError {
     }
 }
 
-/// Records why steps were not tried, and that no parts of images went.
+/// Records why steps and cuts were not tried.
 fn record_rest(
     execution: &mut Execution<'_>,
     batches: &Batches<'_>,
@@ -339,8 +353,9 @@ fn record_rest(
     now: Timestamp,
 ) {
     let stopped = execution.run.stop(now);
-    for step in batches.rest() {
-        let name = step.image.name.clone();
+    let (rest, labels) = batches.rest();
+    for step in rest.steps {
+        let name = step.image.name;
         match &stopped {
             Some(reason) => execution.report.refused.push(Refused {
                 name,
@@ -352,18 +367,30 @@ fn record_rest(
             }),
         }
     }
-    let outcomes = CutOutcomes {
-        stopped,
-        ..CutOutcomes::default()
-    };
-    record_cuts(batches.plan, outcomes, execution.report);
+    let mut outcomes = CutOutcomes::default();
+    if stopped.is_none() {
+        let blobs = labels.labels().iter().map(|it| it.blob.clone());
+        outcomes.failed = blobs.map(|blob| (blob, blocked.to_owned())).collect();
+    }
+    outcomes.stopped = stopped;
+    execution.cuts.add(outcomes);
+}
+
+/// Counts what a run has removed so far: images, and references of blobs.
+fn removals(execution: &Execution<'_>) -> usize {
+    execution.report.removed.len() + execution.cuts.made.len()
 }
 
 fn warn_of_batches(report: &mut Report, batches: &Batches<'_>) {
     let (tried, held) = (batches.done.len(), batches.held);
     if held > 0 {
+        let (what, done) = if batches.plan.cuts.is_empty() {
+            ("images", "removed")
+        } else {
+            ("changes", "made")
+        };
         report.warnings.push(format!(
-            "the disk is too full to hold all images at once: the first {tried} were removed in \
+            "the disk is too full to hold all {what} at once: the first {tried} were {done} in \
              {held} batches, each with its own collection"
         ));
     }

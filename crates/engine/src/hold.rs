@@ -272,6 +272,7 @@ async fn records(
             LabelJournal::Unreadable => is_whole = false,
             LabelJournal::Entries(listed) => {
                 restricted = listed.restricted;
+                labels = listed.labels;
                 for record in listed.records {
                     // A lease accepts digests that do not exist.
                     if retry(|| store.has_content(namespace, &record.target.digest)).await? {

@@ -167,7 +167,7 @@ pub use controls::{
 pub use engine::Engine;
 pub use error::{Busy, RunError, Unmet};
 pub use handle::RunHandle;
-pub use preview::Preview;
+pub use preview::{PolicyPreview, Preview};
 pub use reclaim_plan::{InvalidPlan, NotFound};
 pub use tokio_util::sync::CancellationToken;
 

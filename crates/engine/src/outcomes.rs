@@ -85,6 +85,16 @@ pub(crate) struct CutOutcomes {
     pub(crate) stopped: Option<RefuseReason>,
 }
 
+impl CutOutcomes {
+    /// Adds what became of further cuts.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.made.extend(other.made);
+        self.made.sort_unstable();
+        self.failed.extend(other.failed);
+        self.stopped = self.stopped.take().or(other.stopped);
+    }
+}
+
 /// Enters the cuts of a plan into the report, and which images lost parts.
 pub(crate) fn record_cuts(plan: &Plan, outcomes: CutOutcomes, report: &mut Report) {
     let CutOutcomes {

@@ -12,7 +12,9 @@ use reclaim_model::{
     Mode, Namespace, Plan, PruneRequest, Removed, Report, ResolvedRequest, ResolvedTarget, RunId,
     Selection, Slimmed, Step, TimeContext,
 };
-use reclaim_plan::{TooLittle, check, decide, limit, limit_by_use, rows, shortfall};
+use reclaim_plan::{
+    Limited, TooLittle, after, check, decide, limit, limit_by_use, rows, shortfall,
+};
 use reclaim_store::Filesystems;
 use tracing::{Instrument, debug, info_span};
 use uuid::Uuid;
@@ -67,6 +69,15 @@ impl Preview {
     }
 }
 
+/// The dry run of a policy's prune.
+#[derive(Debug)]
+pub struct PolicyPreview {
+    /// Its report.
+    pub report: Report,
+    /// What it would free towards each goal of the request.
+    pub towards_goals: Vec<u64>,
+}
+
 /// The input of a plan.
 #[derive(Debug)]
 pub(crate) struct Evidence {
@@ -91,6 +102,30 @@ impl Engine {
     ) -> Result<Preview, RunError> {
         let request = self.resolve(request).map_err(RunError::Filter)?;
         self.preview_within(&request, None, progress).await
+    }
+
+    /// Plans a policy's prune as if the runs of these reports had been made, and changes nothing.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::preview`].
+    pub async fn preview_after(
+        &self,
+        request: &PruneRequest,
+        earlier: Vec<Report>,
+        progress: &ProgressSink<'_>,
+    ) -> Result<PolicyPreview, RunError> {
+        let request = self.resolve(request).map_err(RunError::Filter)?;
+        let previewing = self.preview_from(&request, None, earlier, progress);
+        let (preview, towards_goals) = previewing.await?;
+        let (mut report, _) = preview.into_report().await;
+        enter_policy(&mut report, &request);
+        Ok(PolicyPreview {
+            report,
+            towards_goals,
+        })
     }
 
     /// Checks that the filters of a request are valid.
@@ -120,6 +155,19 @@ impl Engine {
         run: Option<(&RunId, Measuring)>,
         progress: &ProgressSink<'_>,
     ) -> Result<Preview, RunError> {
+        let previewing = self.preview_from(request, run, Vec::new(), progress);
+        Ok(previewing.await?.0)
+    }
+
+    /// As [`Self::preview_within`], as if the runs of the reports of `earlier` had been made. Also
+    /// returns what the plan frees towards each goal of a policy.
+    async fn preview_from(
+        &self,
+        request: &ResolvedRequest,
+        run: Option<(&RunId, Measuring)>,
+        earlier: Vec<Report>,
+        progress: &ProgressSink<'_>,
+    ) -> Result<(Preview, Vec<u64>), RunError> {
         progress(Progress::Observing);
         let namespace = &request.namespace;
         let evaluated = std::slice::from_ref(namespace);
@@ -145,6 +193,15 @@ impl Engine {
             Vec::new()
         };
         self.note_unlisted(&mut inventory);
+        if !earlier.is_empty() {
+            let simulating = move || {
+                for run in &earlier {
+                    after(&mut inventory, run);
+                }
+                inventory
+            };
+            inventory = blocking(simulating).await;
+        }
         let evidence = Shared::new(Evidence {
             inventory,
             registered,
@@ -155,17 +212,18 @@ impl Engine {
         let decision = deciding.instrument(info_span!("plan")).await;
         let measuring = run.map_or(Measuring::First, |(_, measuring)| measuring);
         let plan = self.measured(namespace, decision, measuring).await?;
-        let plan = self.limited(plan, &evidence).await?;
+        let (plan, towards_goals) = self.limited(plan, &evidence).await?;
         let plan = self.checked(plan, &evidence).await?;
         progress(Progress::Planned {
             steps: plan.steps.len(),
             kept: plan.kept.len(),
         });
         debug!(calls = ?self.store.calls(), "planned");
-        Ok(Preview {
+        let preview = Preview {
             inventory: evidence.into_inner().inventory,
             plan,
-        })
+        };
+        Ok((preview, towards_goals))
     }
 
     /// Adds which containers run, if the request names images: only such removals depend on it.
@@ -221,12 +279,13 @@ impl Engine {
         is_unlisted || (is_dockers(namespace) && !is_listed)
     }
 
-    /// Reduces the plan to the target of the request, if it has one.
-    pub(crate) async fn limited(
+    /// Reduces the plan to the target of the request, or the goals of the policy, if it has any. Also
+    /// returns what it frees towards each goal.
+    async fn limited(
         &self,
         plan: Plan,
         evidence: &Shared<Evidence>,
-    ) -> Result<Plan, RunError> {
+    ) -> Result<(Plan, Vec<u64>), RunError> {
         let request = &evidence.request;
         if let Selection::Rule(images) = &request.selection {
             let mut images = images.clone();
@@ -236,11 +295,12 @@ impl Engine {
                 let measuring = self.store.snapshot_inodes(&plan.namespace, &snapshots);
                 images.inodes = measuring.await?;
             }
-            let limiting = evidence.read(move |it| limit_by_use(plan, &it.inventory, &images).plan);
-            return Ok(limiting.await);
+            let limiting = evidence.read(move |it| limit_by_use(plan, &it.inventory, &images));
+            let Limited { plan, freed, .. } = limiting.await;
+            return Ok((plan, freed));
         }
         let Some(target) = &request.target_free else {
-            return Ok(plan);
+            return Ok((plan, Vec::new()));
         };
         let (target, filesystem) = self.resolve_target(target).await?;
         let bytes = target.bytes;
@@ -248,10 +308,16 @@ impl Engine {
             .read(move |it| limit(plan, &it.inventory, bytes, filesystem.as_ref()))
             .await
         {
-            Ok(plan) => Ok(Plan {
-                target_free: Some(target),
-                ..plan
-            }),
+            Ok(plan) => {
+                let target_free = Some(target);
+                Ok((
+                    Plan {
+                        target_free,
+                        ..plan
+                    },
+                    Vec::new(),
+                ))
+            }
             Err(TooLittle { available }) => {
                 let namespace = &request.namespace;
                 let bytes = self.snapshot_bytes_within(&evidence.inventory, namespace);
@@ -375,6 +441,14 @@ pub(crate) fn exists(
         });
     }
     Ok(is_there)
+}
+
+/// Enters for which policy a run was, and what that policy frees.
+pub(crate) fn enter_policy(report: &mut Report, request: &ResolvedRequest) {
+    if let Selection::Rule(images) = &request.selection {
+        report.policy = Some(images.rule.name.clone());
+        report.part = Some(images.part);
+    }
 }
 
 /// Returns the report of a plan before its first step.

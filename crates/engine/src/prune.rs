@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use reclaim_model::{AuditRequest, Mode, Plan, PruneRequest, Report, RunId, Selection, chain};
+use reclaim_model::{AuditRequest, Mode, Plan, PruneRequest, Report, RunId, chain};
 use tokio::time::Instant;
 use tracing::{Instrument, info_span, warn};
 
@@ -30,7 +30,7 @@ use crate::host_guard;
 use crate::measure::Measuring;
 use crate::off_thread::blocking;
 use crate::presence::Presence;
-use crate::preview::{Preview, blank_report, exists, new_run};
+use crate::preview::{Preview, blank_report, enter_policy, exists, new_run};
 use crate::retry::{Patience, retry};
 use crate::run::Run;
 
@@ -80,9 +80,7 @@ impl Engine {
         let mut done = self.prune_as(run, confirmed).instrument(span).await;
         if let Ok(report) = &mut done {
             report.took = began.elapsed();
-            if let Selection::Rule(images) = &request.selection {
-                report.policy = Some(images.rule.name.clone());
-            }
+            enter_policy(report, request);
         }
         self.audit_end(audited, |record| enter_report(record, &done))
             .await;

@@ -104,13 +104,7 @@ impl Engine {
         let removals = group.into_iter().map(|index| {
             let step = &plan.steps[index];
             let removing = async move {
-                if let Some(pace) = pace {
-                    tokio::select! {
-                        biased;
-                        () = run.cancel.cancelled() => {}
-                        () = tick(pace) => {}
-                    }
-                }
+                keep_pace(run, pace.as_ref()).await;
                 if let Some(reason) = run.stop(self.store.now()) {
                     return (index, Outcome::Refused(reason));
                 }
@@ -192,12 +186,24 @@ fn must_stay_for(dependent: &str) -> RefuseReason {
     }
 }
 
+/// Waits for the next removal that the limit of the run allows, but no longer than the run lasts.
+pub(crate) async fn keep_pace(run: Run<'_>, pace: Option<&Mutex<Interval>>) {
+    let Some(pace) = pace else {
+        return;
+    };
+    tokio::select! {
+        biased;
+        () = run.cancel.cancelled() => {}
+        () = tick(pace) => {}
+    }
+}
+
 async fn tick(pace: &Mutex<Interval>) {
     pace.lock().await.tick().await;
 }
 
 /// Returns a ticker for removals per second. It does not make up for late ticks with a burst.
-fn pace(per_second: u32) -> Mutex<Interval> {
+pub(crate) fn pace(per_second: u32) -> Mutex<Interval> {
     let mut ticks = interval(Duration::from_secs(1) / per_second.max(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     Mutex::new(ticks)

@@ -11,6 +11,7 @@ use crate::audit::Audited;
 use crate::controls::{ProgressSink, RunOptions};
 use crate::kubernetes::RestrictedImages;
 use crate::measure::Measuring;
+use crate::outcomes::CutOutcomes;
 use crate::retry::Patience;
 use crate::stranded::Before;
 
@@ -59,6 +60,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) directories: Option<Before>,
     /// The images that only some pods may use.
     pub(crate) restricted: &'a RestrictedImages,
+    /// What became of the cuts so far.
+    pub(crate) cuts: CutOutcomes,
 }
 
 /// Returns a plan that has only these steps.

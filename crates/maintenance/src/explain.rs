@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use reclaim_engine::{RunError, blocking, no_progress};
 use reclaim_model::{
-    Filesystem, FilterArgs, Inhibitor, Namespace, PolicyName, Protection, PruneRequest, Report,
-    Watermark, Watermarks,
+    Filesystem, FilterArgs, Inhibitor, Namespace, PolicyName, PolicyPart, Protection, Report,
+    RuleImages, Watermark, Watermarks,
 };
 use reclaim_store::Unmeasured;
 use serde::{Deserialize, Serialize};
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::kubelet::kubelet_warnings;
 use crate::policy::{Policy, Schedule};
-use crate::pressure::{Excess, goals, outstanding};
-use crate::progress::request;
+use crate::pressure::{Excess, goals, outstanding, reduced};
+use crate::progress::{freed_bytes, request, targets};
 use crate::registry_lookup::RegistryLookup;
 use crate::rules::rules;
 use crate::run::Maintenance;
@@ -34,7 +34,7 @@ pub struct PolicyForecast {
     /// Bytes that earlier runs freed and that the filesystems do not show yet.
     #[serde(default)]
     pub not_yet_visible: Vec<Excess>,
-    /// What it would do in each namespace.
+    /// What it would do, in this order: what it frees first in all namespaces, and so on.
     pub namespaces: Vec<NamespaceForecast>,
     /// The commands that keep it from running at this moment.
     #[serde(default)]
@@ -43,12 +43,12 @@ pub struct PolicyForecast {
     pub warnings: Vec<String>,
 }
 
-/// What a policy would do in one namespace.
+/// What one step of a policy would do in one namespace, after all steps before it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NamespaceForecast {
-    /// What a run would remove now, as a dry run reports it.
+    /// What the step would free now, as a dry run reports it.
     pub now: Report,
-    /// What it would remove if it had to remove every image that it selects.
+    /// What it would free if every step had to free all that it may.
     pub at_most: Report,
 }
 
@@ -94,24 +94,18 @@ impl Maintenance {
         self.late.update(&found.seen, Instant::now());
         let not_yet_visible = self.late.bytes();
         let existing = self.engine.store().namespaces().await?;
+        let mut steps = Steps {
+            wanted: outstanding(&wanted, &not_yet_visible),
+            spare: policy.pressure.spare(occupied),
+            ..Steps::default()
+        };
         let mut namespaces = Vec::new();
-        let mut lookup = RegistryLookup::default();
-        for namespace in &policy.namespaces {
-            let images = self.images(policy, namespace, self.engine.store().now());
-            let mut images = images.await;
-            let asking = self.ask_registries(policy, namespace, &mut images, &mut lookup);
-            Box::pin(asking).await?;
-            let all = request(policy, namespace, images.clone());
-            if policy.pressure.is_any() {
-                images.goals = Some(goals(&outstanding(&wanted, &not_yet_visible), &found.seen));
+        for part in &policy.free {
+            for namespace in &policy.namespaces {
+                let step = (*part, namespace);
+                let forecast = self.forecast_step(policy, step, &found.seen, &mut steps);
+                namespaces.push(Box::pin(forecast).await?);
             }
-            let spare = policy.pressure.spare(occupied);
-            images.max_bytes = images.max_bytes.into_iter().chain(spare).min();
-            let now = request(policy, namespace, images);
-            namespaces.push(NamespaceForecast {
-                now: self.dry_run(&now).await?,
-                at_most: self.dry_run(&all).await?,
-            });
         }
         let mut warnings: Vec<String> = found.unmeasured.iter().map(Unmeasured::warning).collect();
         let now = self.engine.store().now();
@@ -137,11 +131,61 @@ impl Maintenance {
     }
 }
 
+/// The forecast so far.
+#[derive(Default)]
+struct Steps {
+    /// What is still to be freed.
+    wanted: Vec<Excess>,
+    /// How many bytes the reserve still allows to free; `None` without a reserve.
+    spare: Option<u64>,
+    /// What registries answered.
+    lookup: RegistryLookup,
+    /// The steps as a run would take them now.
+    now: Vec<Report>,
+    /// The steps if each had to free all that it may.
+    at_most: Vec<Report>,
+}
+
 impl Maintenance {
-    async fn dry_run(&self, request: &PruneRequest) -> Result<Report, RunError> {
-        let preview = self.engine.preview(request, &no_progress).await?;
-        Ok(preview.into_report().await.0)
+    async fn forecast_step(
+        &self,
+        policy: &Policy,
+        (part, namespace): (PolicyPart, &Namespace),
+        filesystems: &[Filesystem],
+        steps: &mut Steps,
+    ) -> Result<NamespaceForecast, RunError> {
+        let mut images = self.images(policy, part, namespace).await;
+        let asking = self.ask_registries(policy, namespace, &mut images, &mut steps.lookup);
+        Box::pin(asking).await?;
+        let all = request(namespace, images.clone());
+        let engine = &self.engine;
+        let at_most = engine.preview_after(&all, steps.at_most.clone(), &no_progress);
+        let at_most = Box::pin(at_most).await?.report;
+        if policy.pressure.is_any() {
+            images.goals = Some(goals(&steps.wanted, filesystems));
+        }
+        let images = capped(images, policy, steps);
+        let now = request(namespace, images);
+        let now = engine.preview_after(&now, steps.now.clone(), &no_progress);
+        let now = Box::pin(now).await?;
+        steps.wanted = reduced(&steps.wanted, &now.towards_goals);
+        steps.now.push(now.report.clone());
+        steps.at_most.push(at_most.clone());
+        Ok(NamespaceForecast {
+            now: now.report,
+            at_most,
+        })
     }
+}
+
+/// Reduces the caps of a policy by what the steps so far would free.
+fn capped(mut images: RuleImages, policy: &Policy, steps: &Steps) -> RuleImages {
+    let spent: u64 = steps.now.iter().map(freed_bytes).sum();
+    let by_cap = images.max_bytes.into_iter().chain(steps.spare).min();
+    images.max_bytes = by_cap.map(|max| max.saturating_sub(spent));
+    let gone: usize = steps.now.iter().map(targets).sum();
+    images.max_images = policy.max_images.map(|max| max.saturating_sub(gone));
+    images
 }
 
 fn has_cap(policy: &Policy) -> bool {

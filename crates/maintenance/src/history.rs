@@ -419,6 +419,8 @@ mod tests {
                 reclaimed_bytes: 50,
                 held_until: Some(moment("2026-01-02T04:04:05Z")),
                 images: Vec::new(),
+                part: None,
+                slimmed: 0,
             }],
             error: Some("no space".to_owned()),
         };

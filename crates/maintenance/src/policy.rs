@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use reclaim_model::{
-    BuildHistory, ByteSize, LastUses, Mode, Namespace, PolicyName, Rule, RuleFilters, RuleImages,
+    ByteSize, LastUses, Mode, Namespace, PolicyName, PolicyPart, Rule, RuleFilters, RuleImages,
     SnapshotSizes, TimeContext, Watermark, Watermarks,
 };
 
@@ -47,8 +47,10 @@ pub struct Policy {
     /// The percentage of the last ten seconds with tasks waiting for I/O above which it is postponed;
     /// `None` is never.
     pub max_io_pressure: Option<u8>,
-    /// Whether layers that only the build history holds are unpinned.
-    pub history: BuildHistory,
+    /// What it frees, in this order; not empty, and without duplicates.
+    pub free: Vec<PolicyPart>,
+    /// Whether images of Docker lose layers, too.
+    pub docker_layers: bool,
     /// Whether it removes images, or only reports what it would remove.
     pub mode: Mode,
 }
@@ -77,17 +79,18 @@ impl Policy {
             undo_window: Duration::ZERO,
             max_deletes_per_second: None,
             max_io_pressure: None,
-            history: BuildHistory::Keep,
+            free: vec![PolicyPart::Images],
+            docker_layers: false,
             mode: Mode::Apply,
         }
     }
 
-    /// Returns the images that it selects at a moment, without any pressure.
+    /// Returns the images of which a step may free something at a moment, without any pressure.
     ///
     /// # Panics
     ///
     /// Never, with filters from [`RuleFilters::parse`], which has resolved them once.
-    pub fn images(&self, uses: LastUses, now: Timestamp) -> RuleImages {
+    pub fn images(&self, part: PolicyPart, uses: LastUses, now: Timestamp) -> RuleImages {
         let context = TimeContext {
             now,
             offset: TimeZone::system().to_offset(now),
@@ -98,12 +101,21 @@ impl Policy {
             filters: filters.expect("the parser has resolved them once"),
             uses: Arc::new(uses),
             registries: Arc::default(),
+            part,
+            docker_layers: self.docker_layers,
             goals: None,
-            max_unused: self.max_unused,
+            max_unused: self.max_unused_of(part),
             max_images: self.max_images,
             max_bytes: self.max_bytes,
             inodes: SnapshotSizes::default(),
         }
+    }
+
+    /// Returns after which time without use a step frees something without any pressure. Parts of images
+    /// that go then anyway are not freed before.
+    pub(crate) fn max_unused_of(&self, part: PolicyPart) -> Option<Duration> {
+        let is_whole = part == PolicyPart::Images || !self.free.contains(&PolicyPart::Images);
+        self.max_unused.filter(|_| is_whole)
     }
 
     /// Returns its name.
@@ -150,8 +162,8 @@ fn listed(names: &[PolicyName]) -> String {
     names.join(", ")
 }
 
-/// The marks at which a policy begins and ends. Without any of them a run removes every image that
-/// the policy selects.
+/// The marks at which a policy begins and ends. Without any of them a run frees everything that the
+/// policy selects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pressure {
     /// Marks of bytes, on each filesystem that holds content or snapshots.
@@ -188,6 +200,11 @@ crate::settings! {
         /// What an image must match to be removed. Several `reference` or several `digest` filters are alternatives; all others must hold together.
         filters: Vec<String> = Vec::new(),
             accepts "label=, label!=, until=, reference=, digest=, larger-than=, unused-for=";
+        /// What the policy frees, in this order: parts of images that stay, and whole images. Under pressure each step frees only what is still needed then. See [Parts of images](#parts-of-images).
+        free: Vec<Text<PolicyPart>> = vec![Text(PolicyPart::Images)],
+            accepts "some of snapshots, layers, platforms, build-history and images";
+        /// Whether the policy frees layers in the namespaces of Docker, too: `docker save` then leaves them out, and `docker push` may fail.
+        docker_layers: bool = false;
         /// When the policy is checked. Times missed while the daemon is down are not made up. Without cron and interval the policy runs only on request, by `reclaim maintain --once`.
         cron: Option<String>, accepts "minute hour day-of-month month day-of-week";
         /// Time zone of cron.
@@ -200,7 +217,7 @@ crate::settings! {
         jitter: Span<Wait> = Span::of_secs(0), accepts "0s to interval";
         /// Time from the start of the daemon to the first check.
         startup_delay: Span<Wait> = Span::of_secs(0);
-        /// Start only above this, on any filesystem that holds content or snapshots. Without a watermark or max_used every run removes all candidates.
+        /// Start only above this, on any filesystem that holds content or snapshots. Without a watermark or max_used every run frees all that it may.
         high: Option<Text<Watermark>>;
         /// Stop as soon as this is reached. Required with high.
         low: Option<Text<Watermark>>, accepts "below high";
@@ -236,7 +253,7 @@ crate::settings! {
         max_io_pressure: Count<0, 99> = Count(0), note "0 is off";
         /// How long removed images are held, so that `reclaim undo` can restore them. Under pressure holds are released first.
         undo_window: Span<Wait> = Span::of_secs(0);
-        /// Whether to release unpacked layers that only build history holds, as `image prune --unpin-build-history` does.
+        /// Whether to free unpacked layers that only build history holds, before everything else: the same as build-history at the beginning of free.
         unpin_build_history: bool = false;
         /// Only report what would be removed.
         dry_run: bool = false;
@@ -253,6 +270,7 @@ impl PolicySettings {
     pub fn policy(self, all_namespaces: &[Namespace]) -> Result<Policy, String> {
         let schedule = self.schedule()?;
         let pressure = self.pressure()?;
+        let free = self.free()?;
         let (min_age, max_unused) = (self.min_age.0, self.max_unused.0);
         if !max_unused.is_zero() && max_unused <= min_age {
             return Err(format!(
@@ -294,11 +312,8 @@ impl PolicySettings {
             undo_window: self.undo_window.0,
             max_deletes_per_second: nonzero(self.max_deletes_per_second.0),
             max_io_pressure: nonzero(u8::try_from(self.max_io_pressure.0).unwrap_or(u8::MAX)),
-            history: if self.unpin_build_history {
-                BuildHistory::Unpin
-            } else {
-                BuildHistory::Keep
-            },
+            free,
+            docker_layers: self.docker_layers,
             mode: if self.dry_run {
                 Mode::DryRun
             } else {
@@ -333,6 +348,27 @@ impl PolicySettings {
             }),
             (None, None) => Ok(Schedule::OnDemand),
         }
+    }
+
+    fn free(&self) -> Result<Vec<PolicyPart>, String> {
+        let mut free: Vec<PolicyPart> = Vec::new();
+        for Text(part) in &self.free {
+            if free.contains(part) {
+                return Err(format!("free has `{part}` twice"));
+            }
+            free.push(*part);
+        }
+        if free.is_empty() {
+            let all = PolicyPart::ALL.map(|part| part.to_string()).join(", ");
+            return Err(format!("free is empty; accepted are some of {all}"));
+        }
+        if self.docker_layers && !free.contains(&PolicyPart::Layers) {
+            return Err("docker_layers is for layers, which free does not have".to_owned());
+        }
+        if self.unpin_build_history && !free.contains(&PolicyPart::BuildHistory) {
+            free.insert(0, PolicyPart::BuildHistory);
+        }
+        Ok(free)
     }
 
     fn pressure(&self) -> Result<Pressure, String> {

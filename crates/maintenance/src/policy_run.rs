@@ -24,7 +24,7 @@ pub enum Trigger {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyOutcome {
-    /// There was nothing to do: no pressure, or no image that the policy selects.
+    /// There was nothing to do: no pressure, or nothing that the policy may free.
     Nothing,
     /// It freed what it had to; some of it may not be visible yet.
     Done,
@@ -32,7 +32,7 @@ pub enum PolicyOutcome {
     Capped,
     /// Some removals failed, or the run was stopped.
     Partial,
-    /// Everything that the policy selects is removed, and the low mark is not reached.
+    /// Everything that the policy may free is freed, and the low mark is not reached.
     Unmet,
     /// Another run holds the guard.
     Busy,
@@ -132,7 +132,7 @@ pub struct PolicyRun {
     /// Holds of earlier runs that it released.
     #[serde(flatten, with = "released")]
     pub released: Vec<ReleasedHold>,
-    /// The reports of its prunes, namespace by namespace.
+    /// The reports of its steps: what it freed first in all namespaces, and so on.
     pub reports: Vec<Report>,
     /// How it ended.
     pub outcome: PolicyOutcome,
@@ -220,7 +220,7 @@ impl PolicyRun {
 
     /// Whether it reached nothing of what it is for, so that another run soon would not either.
     pub fn is_unsuccessful(&self) -> bool {
-        let has_done_something = self.removed() > 0 || !self.released.is_empty();
+        let has_done_something = self.has_changes() || !self.released.is_empty();
         matches!(self.outcome, PolicyOutcome::Unmet | PolicyOutcome::Failed) && !has_done_something
     }
 
@@ -236,6 +236,16 @@ impl PolicyRun {
             Mode::Apply => report.reclaimed.0,
         });
         amounts.fold(Amount::default(), |sum, it| sum + it)
+    }
+
+    /// Whether it removed images, or parts of them; of a dry run whether it would.
+    pub fn has_changes(&self) -> bool {
+        self.reports.iter().any(Report::has_changes)
+    }
+
+    /// Counts the images that lost parts, once for each part; of a dry run those that would.
+    pub fn slimmed(&self) -> usize {
+        self.reports.iter().map(|report| report.slimmed.len()).sum()
     }
 
     /// Counts the removed records; for a dry run, those it would remove.

@@ -1,6 +1,7 @@
 //! When a filesystem is too full, and how much has to be freed. Pure: measurements are passed in.
 
 use std::fmt;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use reclaim_model::{Filesystem, Goal, GoalUnit, HumanSize, Room, Watermarks};
@@ -186,6 +187,16 @@ pub fn outstanding(missing: &[Excess], late: &[Excess]) -> Vec<Excess> {
         },
     });
     excesses.filter(|excess| excess.amount > 0).collect()
+}
+
+/// Returns what is still to be freed after a step freed so much towards the goals of these excesses.
+pub(crate) fn reduced(excesses: &[Excess], towards_goals: &[u64]) -> Vec<Excess> {
+    let freed = towards_goals.iter().copied().chain(iter::repeat(0));
+    let reduced = excesses.iter().zip(freed).map(|(excess, freed)| Excess {
+        of: excess.of.clone(),
+        amount: excess.amount.saturating_sub(freed),
+    });
+    reduced.filter(|excess| excess.amount > 0).collect()
 }
 
 /// Returns the goals of removing images for these excesses.

@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reclaim_model::{
-    Filesystem, KeepReason, Mode, Namespace, PruneRequest, RefuseReason, Report, RuleImages,
+    Filesystem, KeepReason, Mode, Namespace, PolicyPart, PruneRequest, RefuseReason, Report,
+    RuleImages,
 };
 
 use crate::policy::Policy;
 use crate::policy_run::{PolicyOutcome, PolicyRun};
-use crate::pressure::{Occupied, goals};
+use crate::pressure::{Excess, Occupied, goals};
 
 /// A policy run that is under way.
 #[derive(Debug, Clone, Copy)]
@@ -24,24 +25,39 @@ pub(super) struct PolicyProgress<'a> {
     pub(super) filesystems: &'a [Filesystem],
     /// What content and snapshots occupied then, if the policy needs it.
     pub(super) occupied: Option<Occupied>,
+    /// Of a dry run: what its steps so far leave to be freed. Nothing shows that on the filesystems.
+    pub(super) simulated: Option<&'a [Excess]>,
 }
 
 impl PolicyProgress<'_> {
-    /// Whether the run needs no further namespace.
+    /// Returns what is still to be freed, apart from what is on its way.
+    pub(super) fn outstanding(&self) -> Vec<Excess> {
+        let simulated = self.simulated.map(<[Excess]>::to_vec);
+        simulated.unwrap_or_else(|| self.run.outstanding())
+    }
+
+    /// Whether the run needs no further step.
     pub(super) fn is_over(&self) -> bool {
         let pressure = &self.policy.pressure;
-        let is_relieved = pressure.is_any() && self.run.outstanding().is_empty();
+        let is_relieved = pressure.is_any() && self.outstanding().is_empty();
         is_relieved && self.policy.max_unused.is_none()
             || self.images_left() == Some(0)
             || self.bytes_left() == Some(0)
     }
 
-    /// Adds to the images that the policy selects in the next namespace how much may and has to go.
+    /// Whether a step may have something to do: without pressure only what is unused for too long goes.
+    pub(super) fn may_free(&self, part: PolicyPart) -> bool {
+        !self.policy.pressure.is_any()
+            || !self.outstanding().is_empty()
+            || self.policy.max_unused_of(part).is_some()
+    }
+
+    /// Adds to the images that the policy selects for the next step how much may and has to go.
     pub(super) fn limited(&self, mut images: RuleImages) -> RuleImages {
         let pressure = &self.policy.pressure;
         images.goals = pressure
             .is_any()
-            .then(|| goals(&self.run.outstanding(), self.filesystems));
+            .then(|| goals(&self.outstanding(), self.filesystems));
         images.max_images = self.images_left();
         images.max_bytes = self.bytes_left();
         images
@@ -72,12 +88,12 @@ impl PolicyProgress<'_> {
         if reports().any(|report| report.is_partial() || was_stopped(report)) {
             PolicyOutcome::Partial
         } else if reports().any(is_capped)
-            || self.images_left() == Some(0) && self.run.removed() > 0
+            || self.images_left() == Some(0) && self.run.has_changes()
         {
             PolicyOutcome::Capped
         } else if !self.run.outstanding().is_empty() && !is_dry {
             PolicyOutcome::Unmet
-        } else if self.run.removed() > 0 || !self.run.wanted.is_empty() && !is_dry {
+        } else if self.run.has_changes() || !self.run.wanted.is_empty() && !is_dry {
             // A collection or the release of a hold may have been enough.
             PolicyOutcome::Done
         } else {
@@ -95,7 +111,7 @@ impl PolicyProgress<'_> {
 
     /// How many bytes the cap and the reserve still allow to free.
     fn bytes_left(&self) -> Option<u64> {
-        let spent: u64 = self.run.reports.iter().map(bytes).sum();
+        let spent: u64 = self.run.reports.iter().map(freed_bytes).sum();
         let by_cap = self.policy.max_bytes.map(|max| max.saturating_sub(spent));
         let spare = self.policy.pressure.spare(self.occupied);
         // The measurement still has what a dry run would have removed.
@@ -108,7 +124,7 @@ impl PolicyProgress<'_> {
 }
 
 /// Counts the bytes of what a run removed, also if they are held and not freed yet.
-fn bytes(report: &Report) -> u64 {
+pub(super) fn freed_bytes(report: &Report) -> u64 {
     let is_freed = report.mode == Mode::Apply && report.held_until.is_none();
     let amount = if is_freed {
         report.reclaimed.0
@@ -118,16 +134,16 @@ fn bytes(report: &Report) -> u64 {
     amount.total_bytes()
 }
 
-/// Returns the request for a policy's prune of one namespace.
-pub(super) fn request(policy: &Policy, namespace: &Namespace, images: RuleImages) -> PruneRequest {
+/// Returns the request for one step of a policy in one namespace.
+pub(super) fn request(namespace: &Namespace, images: RuleImages) -> PruneRequest {
     PruneRequest::new(namespace.clone(), images)
         .may_empty_namespace(false)
         .may_lack_namespace(true)
-        .with_build_history(policy.history)
 }
 
-/// Counts the targets that a run removed: three names of one target count once.
-fn targets(report: &Report) -> usize {
-    let targets = report.removed.iter().map(|it| &it.target);
-    targets.collect::<BTreeSet<_>>().len()
+/// Counts the targets that a run removed or slimmed: three names of one target count once.
+pub(super) fn targets(report: &Report) -> usize {
+    let removed = report.removed.iter().map(|it| &it.target);
+    let slimmed = report.slimmed.iter().map(|it| &it.target);
+    removed.chain(slimmed).collect::<BTreeSet<_>>().len()
 }

@@ -9,8 +9,8 @@ use futures::stream;
 use jiff::Timestamp;
 use reclaim_engine::{RunError, blocking, no_progress};
 use reclaim_model::{
-    KeepReason, Namespace, Plan, Reference, RegistryAnswer, RegistryAnswers, RegistryImage,
-    RuleImages,
+    KeepReason, Namespace, Plan, PolicyPart, Reference, RegistryAnswer, RegistryAnswers,
+    RegistryImage, RuleImages,
 };
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -51,11 +51,16 @@ impl Maintenance {
         images: &mut RuleImages,
         lookup: &mut RegistryLookup,
     ) -> Result<(), RunError> {
-        if !policy.ask_registry || policy.rule.last_copies {
+        // What is freed of these needs no registry to have it again.
+        let needs_none = matches!(
+            images.part,
+            PolicyPart::Snapshots | PolicyPart::BuildHistory
+        );
+        if !policy.ask_registry || policy.rule.last_copies || needs_none {
             return Ok(());
         }
         images.registries = Arc::new(lookup.answers.clone());
-        let plan = self.plan(policy, namespace, images).await?;
+        let plan = self.plan(namespace, images).await?;
         let last_copies = last_copies(&plan);
         for _ in 0..MAX_PLANS {
             let unanswered: BTreeSet<&RegistryImage> = last_copies
@@ -70,9 +75,10 @@ impl Maintenance {
             let best = |image: &RegistryImage| (image.clone(), RegistryAnswer::Has);
             hoped.extend(unanswered.iter().map(|image| best(image)));
             images.registries = Arc::new(hoped);
-            let plan = self.plan(policy, namespace, images).await?;
-            let steps = plan.steps.iter();
-            let going = steps.filter_map(|step| last_copies.get(&step.image.name));
+            let plan = self.plan(namespace, images).await?;
+            let steps = plan.steps.iter().map(|step| &step.image.name);
+            let names = steps.chain(plan.slimmed.iter().map(|slimmed| &slimmed.name));
+            let going = names.filter_map(|name| last_copies.get(name));
             let going: BTreeSet<&RegistryImage> =
                 going.filter(|image| unanswered.contains(image)).collect();
             if going.is_empty() {
@@ -112,13 +118,8 @@ impl Maintenance {
         lookup.answers.extend(beyond.into_iter().map(unasked));
     }
 
-    async fn plan(
-        &self,
-        policy: &Policy,
-        namespace: &Namespace,
-        images: &RuleImages,
-    ) -> Result<Plan, RunError> {
-        let request = request(policy, namespace, images.clone());
+    async fn plan(&self, namespace: &Namespace, images: &RuleImages) -> Result<Plan, RunError> {
+        let request = request(namespace, images.clone());
         let preview = Box::pin(self.engine.preview(&request, &no_progress)).await?;
         // An inventory takes long to drop.
         Ok(blocking(move || preview.plan).await)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reclaim_model::{BuildHistory, ByteSize, GoDuration, Mode, Watermark, Watermarks};
+use reclaim_model::{ByteSize, GoDuration, Mode, PolicyPart, Watermark, Watermarks};
 
 use crate::policy::{Policy, Schedule};
 
@@ -23,11 +23,20 @@ pub(crate) fn rules(policy: &Policy) -> Vec<String> {
         }
         Schedule::Cron(cron) => format!("runs at {cron}"),
     }];
-    rules.push(if rule.filters.all() {
-        "removes unused images".to_owned()
+    let images = if rule.filters.all() {
+        "unused images"
     } else {
-        "removes dangling images".to_owned()
+        "dangling images"
+    };
+    rules.push(if has_parts(policy) {
+        let parts: Vec<&str> = policy.free.iter().map(|part| part.text()).collect();
+        format!("frees {}, of {images}", parts.join(", then "))
+    } else {
+        format!("removes {images}")
     });
+    if policy.docker_layers {
+        rules.push("frees layers of Docker's images, too".to_owned());
+    }
     let pressure = &policy.pressure;
     if let Some(marks) = pressure.bytes {
         rules.push(between("bytes", marks));
@@ -53,6 +62,11 @@ pub(crate) fn rules(policy: &Policy) -> Vec<String> {
         rules.push("only reports what it would remove".to_owned());
     }
     rules
+}
+
+/// Whether a policy frees anything but whole images.
+fn has_parts(policy: &Policy) -> bool {
+    policy.free != [PolicyPart::Images]
 }
 
 fn between(what: &str, marks: Watermarks) -> String {
@@ -109,14 +123,17 @@ fn limits(policy: &Policy) -> Vec<String> {
             };
             format!("keeps images that no registry is known to have{asks}")
         }),
-        number(policy.max_images.unwrap_or_default()).map(|number| match number {
-            1 => "removes at most 1 image per run".to_owned(),
-            _ => format!("removes at most {number} images per run"),
+        number(policy.max_images.unwrap_or_default()).map(|number| {
+            let verb = if has_parts(policy) {
+                "removes or slims"
+            } else {
+                "removes"
+            };
+            let plural = if number == 1 { "" } else { "s" };
+            format!("{verb} at most {number} image{plural} per run")
         }),
         size(policy.max_bytes).map(|bytes| format!("frees at most {bytes} per run")),
         duration(policy.undo_window).map(|window| format!("holds removed images for {window}")),
-        (policy.history == BuildHistory::Unpin)
-            .then(|| "releases unpacked layers that only build history holds".to_owned()),
     ];
     lines.into_iter().flatten().collect()
 }

@@ -1,13 +1,13 @@
 //! One run of a policy.
 //!
 //! ```text
-//! measure → release holds → collect garbage → prune, namespace by namespace → measure
+//! measure → release holds → collect garbage → free each part in each namespace → measure
 //! ```
 //!
 //! Under pressure, what costs no image goes first: holds of earlier runs, the oldest first, then
-//! existing garbage. What is still missing decides how many images go. Without pressure, only
-//! images go that were unused for longer than `max_unused`. A policy without any mark removes every
-//! image that it selects.
+//! existing garbage. Then come the parts that the policy frees, in its order: what is still missing
+//! decides how many images lose them, or go. Without pressure, only what was unused for longer than
+//! `max_unused` goes. A policy without any mark frees everything that it selects.
 
 mod locked;
 mod measure;
@@ -17,12 +17,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use reclaim_engine::{
     Controls, Engine, RunError, RunOptions, blocking, no_progress, unless_cancelled,
 };
 use reclaim_model::{
-    Amount, Column, Filesystem, InhibitScope, Mode, Namespace, Report, RuleImages, chain,
+    Amount, Column, Filesystem, InhibitScope, Mode, Namespace, PolicyPart, Report, RuleImages,
+    chain,
 };
 use reclaim_registry::Registries;
 use reclaim_store::Filesystems;
@@ -35,7 +35,7 @@ use crate::last_use::LastUseIndex;
 use crate::late::LateRoom;
 use crate::policy::Policy;
 use crate::policy_run::{Breakdown, PolicyOutcome, PolicyRun, ReleasedHold, Trigger};
-use crate::pressure::{Excess, Occupied};
+use crate::pressure::{Excess, Occupied, reduced};
 use crate::progress::{PolicyProgress, request};
 use crate::registry_lookup::RegistryLookup;
 use measure::less;
@@ -82,6 +82,8 @@ struct UnderWay<'a> {
     waited: Duration,
     /// What registries answered.
     lookup: RegistryLookup,
+    /// Of a dry run: what its steps so far leave to be freed.
+    simulated: Option<Vec<Excess>>,
 }
 
 impl Maintenance {
@@ -121,16 +123,17 @@ impl Maintenance {
         Ok(self.engine.store().filesystems().await?)
     }
 
-    /// Returns the images of a namespace that a policy selects at a moment.
+    /// Returns the images of a namespace of which a policy may free something now.
     pub(super) async fn images(
         &self,
         policy: &Policy,
+        part: PolicyPart,
         namespace: &Namespace,
-        now: Timestamp,
     ) -> RuleImages {
+        let now = self.engine.store().now();
         let (index, namespace) = (Arc::clone(&self.index), namespace.clone());
         let uses = blocking(move || index.uses(&namespace)).await;
-        policy.images(uses, now)
+        policy.images(part, uses, now)
     }
 
     /// Adds up content and snapshots of all namespaces; `None` if they cannot be read.
@@ -192,6 +195,7 @@ impl<'a> UnderWay<'a> {
             stored: None,
             waited: Duration::ZERO,
             lookup: RegistryLookup::default(),
+            simulated: None,
         }
     }
 
@@ -201,6 +205,7 @@ impl<'a> UnderWay<'a> {
             run: &self.run,
             filesystems: &self.filesystems,
             occupied: self.occupied,
+            simulated: self.simulated.as_deref(),
         }
     }
 
@@ -233,44 +238,58 @@ impl<'a> UnderWay<'a> {
             }
         }
         for round in 0..MAX_ROUNDS {
-            let so_far = self.run.removed();
+            let so_far = self.run.reports.len();
             self.round(round).await?;
-            let has_removed = self.run.removed() > so_far;
+            let has_freed = self.run.reports[so_far..].iter().any(Report::has_changes);
             let is_relieved = self.run.outstanding().is_empty();
-            if is_relieved || !has_removed || self.policy.mode == Mode::DryRun {
+            if is_relieved || !has_freed || self.policy.mode == Mode::DryRun {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Prunes the namespaces one after the other, until enough is freed.
+    /// Frees one part after the other, each in one namespace after the other, until enough is freed.
     async fn round(&mut self, round: usize) -> Result<(), RunError> {
-        for namespace in &self.policy.namespaces {
-            if self.cancel.is_cancelled() || self.progress().is_over() {
-                break;
+        for part in &self.policy.free {
+            for namespace in &self.policy.namespaces {
+                if self.cancel.is_cancelled() || self.progress().is_over() {
+                    return Ok(());
+                }
+                if self.progress().may_free(*part) {
+                    self.step(round, *part, namespace).await?;
+                }
             }
-            if self.stored.is_none() && !self.run.outstanding().is_empty() {
-                self.stored = self.maintenance.stored().await;
-            }
-            // Boxed, because the future of a prune is large.
-            let report = Box::pin(self.prune(namespace)).await?;
-            let is_any = !report.removed.is_empty();
-            let is_news = is_any || !report.refused.is_empty() || !report.failed.is_empty();
-            // The reserve is checked before each prune: others may have removed something, too.
-            let is_stale = is_any || self.policy.pressure.needs_occupied();
-            let filesystems = self.filesystems.iter();
-            let freed = filesystems
-                .map(|it| it.bytes_of(&report.freed, it.block))
-                .collect();
-            let stored = self.stored.take();
-            let expected = stored.map(|before| less(before, report.freed.amount()));
-            if round == 0 || is_news {
-                self.run.reports.push(report);
-            }
-            if is_stale && self.policy.mode == Mode::Apply {
-                self.measure_after(freed, expected).await?;
-            }
+        }
+        Ok(())
+    }
+
+    async fn step(
+        &mut self,
+        round: usize,
+        part: PolicyPart,
+        namespace: &Namespace,
+    ) -> Result<(), RunError> {
+        if self.stored.is_none() && !self.run.outstanding().is_empty() {
+            self.stored = self.maintenance.stored().await;
+        }
+        // Boxed, because the future of a prune is large.
+        let report = Box::pin(self.prune(part, namespace)).await?;
+        let has_changes = report.has_changes();
+        let is_news = has_changes || !report.refused.is_empty() || !report.failed.is_empty();
+        // The reserve is checked before each prune: others may have removed something, too.
+        let is_stale = has_changes || self.policy.pressure.needs_occupied();
+        let filesystems = self.filesystems.iter();
+        let freed = filesystems
+            .map(|it| it.bytes_of(&report.freed, it.block))
+            .collect();
+        let stored = self.stored.take();
+        let expected = stored.map(|before| less(before, report.freed.amount()));
+        if round == 0 || is_news {
+            self.run.reports.push(report);
+        }
+        if is_stale && self.policy.mode == Mode::Apply {
+            self.measure_after(freed, expected).await?;
         }
         Ok(())
     }
@@ -304,20 +323,23 @@ impl<'a> UnderWay<'a> {
         Ok(())
     }
 
-    async fn prune(&mut self, namespace: &Namespace) -> Result<Report, RunError> {
+    async fn prune(&mut self, part: PolicyPart, namespace: &Namespace) -> Result<Report, RunError> {
         let Maintenance { engine, index, .. } = self.maintenance;
         let policy = self.policy;
-        let now = engine.store().now();
-        let images = self.maintenance.images(policy, namespace, now).await;
+        let images = self.maintenance.images(policy, part, namespace).await;
         let mut images = self.progress().limited(images);
         let asking =
             self.maintenance
                 .ask_registries(policy, namespace, &mut images, &mut self.lookup);
         unless_cancelled(&self.cancel, Box::pin(asking)).await?;
-        let request = request(policy, namespace, images);
+        let request = request(namespace, images);
         if policy.mode == Mode::DryRun {
-            let preview = engine.preview(&request, &no_progress).await?;
-            return Ok(preview.into_report().await.0);
+            let outstanding = self.progress().outstanding();
+            let earlier = self.run.reports.clone();
+            let preview = engine.preview_after(&request, earlier, &no_progress);
+            let preview = Box::pin(preview).await?;
+            self.simulated = Some(reduced(&outstanding, &preview.towards_goals));
+            return Ok(preview.report);
         }
         let options = RunOptions {
             undo_window: self.progress().undo_window(),
@@ -380,6 +402,7 @@ impl<'a> UnderWay<'a> {
             info!(
                 outcome = %self.run.outcome,
                 removed = self.run.removed(),
+                slimmed = self.run.slimmed(),
                 freed_bytes = self.run.freed().total_bytes(),
                 not_yet_visible = %listed(&self.run.not_yet_visible),
                 missing = %listed(&self.run.missing),

@@ -100,10 +100,10 @@ pub use platform::{Platform, PlatformError};
 pub use platform_layers::PlatformLayers;
 pub use policy::{
     ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, LastUse, LastUses, LocalMirrors, Pattern,
-    PatternError, PolicyName, PolicyNameError, PresentTarget, RULE_FILTER_KEYS, RecordTimes,
-    RegistryAnswer, RegistryAnswers, RegistryImage, Room, Rule, RuleFilterError, RuleFilters,
-    RuleImages, TargetsInUse, UseEvent, UseEventKind, Watermark, WatermarkError, Watermarks,
-    WatermarksError, WrittenRecord,
+    PatternError, PolicyName, PolicyNameError, PolicyPart, PolicyPartError, PresentTarget,
+    RULE_FILTER_KEYS, RecordTimes, RegistryAnswer, RegistryAnswers, RegistryImage, Room, Rule,
+    RuleFilterError, RuleFilters, RuleImages, TargetsInUse, UseEvent, UseEventKind, Watermark,
+    WatermarkError, Watermarks, WatermarksError, WrittenRecord,
 };
 pub use printable::{Printable, is_printable};
 pub use project::{

@@ -6,6 +6,7 @@
 mod byte_size;
 mod filesystem;
 mod name;
+mod part;
 mod pattern;
 mod registry;
 mod request;
@@ -16,6 +17,7 @@ mod watermark;
 pub use byte_size::{ByteSize, ByteSizeError};
 pub use filesystem::{Filesystem, Room};
 pub use name::{PolicyName, PolicyNameError};
+pub use part::{PolicyPart, PolicyPartError};
 pub use pattern::{Pattern, PatternError};
 pub use registry::{LocalMirrors, RegistryAnswer, RegistryAnswers, RegistryImage};
 pub use request::{Goal, GoalUnit, LastUse, LastUses, RuleImages};

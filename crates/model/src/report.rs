@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Cut, Digest, Estimate, Freed, Holder, KeepReason, Kept, Left, Mode, Named, Namespace,
-    NotCounted, PolicyName, Reclaimed, RemoveReason, ResolvedTarget, Slimmed, Unrecorded, form,
+    NotCounted, PolicyName, PolicyPart, Reclaimed, RemoveReason, ResolvedTarget, Slimmed,
+    Unrecorded, form,
 };
 
 /// Identifies one run in the report, the log and the leases.
@@ -84,6 +85,9 @@ pub struct Report {
     pub unfinished: Option<String>,
     /// The policy that it was for, if a policy wanted it.
     pub policy: Option<PolicyName>,
+    /// What that policy freed in this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PolicyPart>,
     /// How long it took, the waiting for its guard included. Not in JSON, so that equal runs have
     /// equal reports; the history and metrics have it.
     #[serde(skip)]
@@ -125,10 +129,16 @@ impl Report {
             held_until: None,
             unfinished: None,
             policy: None,
+            part: None,
             took: Duration::ZERO,
             content_bytes: BTreeMap::new(),
             collection: None,
         }
+    }
+
+    /// Whether it removed anything: images, or parts of them; on a dry run whether it would.
+    pub fn has_changes(&self) -> bool {
+        !self.removed.is_empty() || !self.cuts.is_empty()
     }
 
     /// Whether something of what was to be done was not: a removal failed, the run could not be

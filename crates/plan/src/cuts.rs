@@ -3,33 +3,51 @@
 use reclaim_model::{Cut, Digest, GcLabels, Inventory, NamespaceInventory, RootMark};
 
 use crate::graph::{Graph, NodeId, node_id};
-use crate::mark::Marker;
+use crate::mark::{Edge, Going, Marker};
 
-/// Returns the nodes that the collector reaches now, and does not when the images of `going` are
-/// gone and the cuts are made; ascending.
-pub(crate) fn freed_by(
-    inventory: &Inventory,
+/// Returns the references that cuts remove.
+pub(crate) fn references<'c>(
     graph: &Graph<'_>,
-    going: &[usize],
-    cuts: &[Cut],
-) -> Vec<NodeId> {
-    let namespace = without(graph.namespace, cuts);
-    let severed = Graph::new(&namespace, inventory);
-    let after = marked(&severed, inventory, going);
-    let before = marked(graph, inventory, going);
-    // Both graphs have the same nodes.
+    cuts: impl IntoIterator<Item = &'c Cut>,
+) -> Vec<Edge> {
+    let references = cuts.into_iter().filter_map(|cut| {
+        let target = graph.find_reference(&cut.target.reference())?;
+        Some((graph.find_blob(&cut.blob)?, target))
+    });
+    references.collect()
+}
+
+/// Returns the nodes that the collector reaches now, and does not when all of this is gone; ascending.
+pub(crate) fn freed_by(inventory: &Inventory, graph: &Graph<'_>, going: &Going) -> Vec<NodeId> {
+    let before = marked(graph, inventory, &Going::default());
+    let after = marked(graph, inventory, going);
     let nodes = (0..graph.len()).map(node_id);
     let freed = nodes.filter(|id| before.is_reached(*id) && !after.is_reached(*id));
     freed.collect()
 }
 
-/// Marks everything that is held when the images of `going` are gone.
+/// Returns those of the cuts whose target goes with them. The others would take something from an
+/// image and free nothing.
+pub(crate) fn useful(inventory: &Inventory, graph: &Graph<'_>, cuts: Vec<Cut>) -> Vec<Cut> {
+    let going = Going {
+        images: Vec::new(),
+        references: references(graph, &cuts),
+    };
+    let freed = freed_by(inventory, graph, &going);
+    let is_freed = |cut: &Cut| {
+        let target = graph.find_reference(&cut.target.reference());
+        target.is_some_and(|target| freed.binary_search(&target).is_ok())
+    };
+    cuts.into_iter().filter(is_freed).collect()
+}
+
+/// Marks everything that is held when all of this is gone.
 pub(crate) fn marked<'g, 'a>(
     graph: &'g Graph<'a>,
     inventory: &Inventory,
-    going: &[usize],
+    going: &Going,
 ) -> Marker<'g, 'a> {
-    let mut marker = Marker::new(graph).without_images(going);
+    let mut marker = Marker::new(graph).without(going);
     marker.extend_from_holders(inventory.observed_at);
     marker.extend_from_images(inventory.observed_at);
     marker

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    BuildHistory, Container, Cut, Freed, ImageParts, Inventory, KeepReason, Kept, Leased, Named,
-    Namespace, NamespaceInventory, NotCounted, Pinned, Plan, PruneFilters, RemoveReason,
-    ResolvedRequest, Selection, Slimmed, SnapshotId, SnapshotSizes, Step,
+    BuildHistory, Container, Cut, Freed, Inventory, KeepReason, Kept, Leased, Named, Namespace,
+    NamespaceInventory, NotCounted, Pinned, Plan, RemoveReason, ResolvedRequest, Selection,
+    Slimmed, SnapshotId, SnapshotSizes, Step,
 };
 
 use crate::cuts;
@@ -21,7 +21,7 @@ use crate::roles::Roles;
 use crate::rule;
 use crate::select::{Verdict, select};
 use crate::selection::evaluate;
-use crate::slim::{Slim, slim};
+use crate::slim::{PartsRequest, Slim, slim};
 
 /// A plan without the sizes of its snapshots, which only their snapshotter knows.
 #[derive(Debug, Clone)]
@@ -135,8 +135,8 @@ pub fn decide(
     registered: &[Container],
     request: &ResolvedRequest,
 ) -> Decision {
-    if let Selection::Parts(parts) = &request.selection {
-        return decide_parts(inventory, registered, request, parts);
+    if let Some(parts) = PartsRequest::of(&request.selection) {
+        return decide_parts(inventory, registered, request, &parts);
     }
     decide_by(inventory, registered, request, |facts| {
         evaluate(facts, registered, request)
@@ -148,7 +148,7 @@ fn decide_parts(
     inventory: &Inventory,
     registered: &[Container],
     request: &ResolvedRequest,
-    parts: &ImageParts<PruneFilters>,
+    parts: &PartsRequest<'_>,
 ) -> Decision {
     let empty = NamespaceInventory::default();
     let found = inventory.namespaces.get(&request.namespace);
@@ -312,10 +312,10 @@ pub fn no_longer_cut(
     };
     cuts::restore(seen, cuts);
     let (inventory, seen) = (&inventory, &inventory.namespaces[&request.namespace]);
-    let still = if let Selection::Parts(parts) = &request.selection {
+    let still = if let Some(parts) = PartsRequest::of(&request.selection) {
         let facts = Facts::new(inventory, seen, registered);
         let roles = Roles::new(seen, registered);
-        slim(inventory, &facts, registered, &roles, parts).cuts
+        slim(inventory, &facts, registered, &roles, &parts).cuts
     } else {
         history::cuts(inventory, &Graph::new(seen, inventory))
     };

@@ -2,6 +2,8 @@
 //!
 //! # The rule
 //!
+//! What goes is whole images, or one part of them; for both the rule is the same.
+//!
 //! The records of one target go or stay together, and so do targets of which one leads to a dependent
 //! image of the other (see [`dependents`](crate::dependents)). Targets go in the order of their last use,
 //! then of their pull, then of their name, until every goal is met or a cap is reached; those
@@ -12,20 +14,21 @@
 //! This differs from [`limit`](crate::limit()), which serves a requested size and looks for a
 //! small set: here the order is a promise.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+mod groups;
 
-use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
 use reclaim_model::{
-    Digest, Freed, Goal, GoalUnit, Holder, HolderKind, Inventory, KeepReason, Kept, Plan,
-    RuleImages, Snapshotter, Step,
+    Cut, Digest, Freed, Goal, GoalUnit, Holder, HolderKind, Inventory, KeepReason, Kept, Plan,
+    PolicyPart, RuleImages, Snapshotter,
 };
 
-use crate::dependents::joined;
-use crate::graph::{Graph, Node, NodeId};
-use crate::limit::cut;
-use crate::mark::Marker;
-use crate::rule::{Times, is_seen_twice};
+use crate::cuts::references;
+use crate::graph::{Graph, NodeId};
+use crate::limit::{cut, cut_parts};
+use crate::mark::{Edge, Going, Marker};
+use groups::{Group, all_of, groups};
 
 /// One target in the eviction order, which begins with the least recently used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,16 +54,6 @@ pub struct Limited {
     pub is_capped: bool,
 }
 
-/// The records of one target and those with which it goes or stays, by index of the image.
-#[derive(Debug)]
-struct Group {
-    times: Times,
-    name: String,
-    digests: Vec<Digest>,
-    images: Vec<usize>,
-    is_idle: bool,
-}
-
 /// Returns the order in which a plan's images would go, and what each frees.
 ///
 /// Without goals in the request nothing counts towards any.
@@ -73,7 +66,7 @@ pub fn eviction_order(
         return Vec::new();
     };
     let graph = Graph::new(namespace, inventory);
-    let groups = groups(&graph, &plan.steps, images);
+    let groups = groups(&graph, plan, images);
     let scales = scales(&graph, plan, images);
     let adds = adds(&graph, &groups, inventory.observed_at);
     let candidates = groups
@@ -99,7 +92,7 @@ pub fn limit_by_use(plan: Plan, inventory: &Inventory, images: &RuleImages) -> L
     };
     let now = inventory.observed_at;
     let graph = Graph::new(namespace, inventory);
-    let groups = groups(&graph, &plan.steps, images);
+    let groups = groups(&graph, &plan, images);
     let scales = scales(&graph, &plan, images);
     let adds = adds(&graph, &groups, now);
     let unmet = unmet_goals(&groups, &adds, &scales, images);
@@ -114,13 +107,17 @@ pub fn limit_by_use(plan: Plan, inventory: &Inventory, images: &RuleImages) -> L
         images,
         now,
     };
-    let (chosen, cap) = choice.within_caps();
+    let (mut chosen, cap) = choice.within_caps();
 
-    let mut indexes = chosen.images.clone();
-    indexes.sort_unstable();
     let freed = scales.iter().map(|scale| chosen.weigh(scale, &adds));
     let freed = freed.collect();
-    let mut plan = cut(plan, inventory, &graph, &indexes);
+    let mut plan = if images.part == PolicyPart::Images {
+        chosen.going.images.sort_unstable();
+        cut(plan, inventory, &graph, &chosen.going.images)
+    } else {
+        let cuts = cuts_of(&graph, &plan.cuts, &chosen.going);
+        cut_parts(plan, inventory, &graph, cuts)
+    };
     if let Some(cap) = cap {
         let digests = groups[chosen.n..].iter();
         let digests = digests.flat_map(|group| &group.digests).collect();
@@ -134,71 +131,6 @@ pub fn limit_by_use(plan: Plan, inventory: &Inventory, images: &RuleImages) -> L
         plan,
         freed,
         is_capped: cap.is_some(),
-    }
-}
-
-/// Groups the steps by target, least recently used first.
-fn groups(graph: &Graph<'_>, steps: &[Step], images: &RuleImages) -> Vec<Group> {
-    let now = graph.observed_at;
-    let max_unused = images.max_unused;
-    let max_unused =
-        max_unused.map(|it| SignedDuration::try_from(it).unwrap_or(SignedDuration::MAX));
-    let mut members: BTreeMap<&Digest, Vec<&Step>> = BTreeMap::new();
-    for step in steps {
-        let digest = &step.image.target.digest;
-        members.entry(digest).or_default().push(step);
-    }
-    let groups = members.into_iter().map(|(digest, steps)| {
-        let records = steps.iter().map(|it| &it.image);
-        let times = Times::of(digest, records, &images.uses, now);
-        let indexes = steps.iter().filter_map(|step| {
-            let Node::Image(index) = graph.node(graph.find_image(&step.image.name)?) else {
-                return None;
-            };
-            Some(index)
-        });
-        let names = steps.iter().map(|it| it.image.name.clone());
-        Group {
-            times,
-            name: names.max().unwrap_or_default(),
-            digests: vec![digest.clone()],
-            images: indexes.collect(),
-            is_idle: max_unused.is_some_and(|max| {
-                let uses = &images.uses;
-                uses.now.duration_since(times.used) >= max && is_seen_twice(digest, uses, max)
-            }),
-        }
-    });
-    let mut groups = join(graph, groups.collect());
-    groups.sort_by(|a, b| (a.times, &a.name).cmp(&(b.times, &b.name)));
-    groups
-}
-
-/// Joins groups that go or stay together.
-fn join(graph: &Graph<'_>, groups: Vec<Group>) -> Vec<Group> {
-    let images: Vec<&[usize]> = groups.iter().map(|group| &*group.images).collect();
-    let joined_to = joined(graph, &images);
-    let mut joined: BTreeMap<usize, Group> = BTreeMap::new();
-    for (group, first) in groups.into_iter().zip(joined_to) {
-        match joined.entry(first) {
-            Entry::Vacant(entry) => drop(entry.insert(group)),
-            Entry::Occupied(mut entry) => entry.get_mut().join(group),
-        }
-    }
-    joined.into_values().collect()
-}
-
-impl Group {
-    /// Adds a group, which makes this one as recently used and pulled as the later of both.
-    fn join(&mut self, other: Self) {
-        self.times.used = self.times.used.max(other.times.used);
-        self.times.pulled = self.times.pulled.max(other.times.pulled);
-        if other.name > self.name {
-            self.name = other.name;
-        }
-        self.digests.extend(other.digests);
-        self.images.extend(other.images);
-        self.is_idle &= other.is_idle;
     }
 }
 
@@ -268,14 +200,13 @@ fn weigh(scale: &[u64], nodes: &[NodeId]) -> u64 {
 
 /// Returns for each group the nodes that go with it when all before it are gone.
 fn adds(graph: &Graph<'_>, groups: &[Group], now: Timestamp) -> Vec<Vec<NodeId>> {
-    let all: Vec<usize> = groups.iter().flat_map(|it| it.images.clone()).collect();
-    let mut marker = Marker::new(graph).without_images(&all);
+    let mut marker = Marker::new(graph).without(&all_of(groups));
     marker.extend_from_holders(now);
     marker.extend_from_images(now);
     let mut adds: Vec<Vec<NodeId>> = groups
         .iter()
         .rev()
-        .map(|group| marker.restored(&group.images, now))
+        .map(|group| marker.restored(&group.going, now))
         .collect();
     adds.reverse();
     adds
@@ -324,8 +255,8 @@ struct Chosen {
     n: usize,
     /// How many targets the useful ones of them have.
     n_useful: usize,
-    /// The images of the useful ones.
-    images: Vec<usize>,
+    /// What goes with the useful ones.
+    going: Going,
     /// What the useless ones keep.
     restored: Vec<NodeId>,
 }
@@ -377,35 +308,45 @@ impl Choice<'_> {
     /// towards a goal that the groups before them have not met.
     fn useful(&self, n: usize) -> Chosen {
         let going = &self.groups[..n];
-        let all: Vec<usize> = going.iter().flat_map(|it| it.images.clone()).collect();
+        let all = all_of(going);
         let mut chosen = Chosen {
             n,
             n_useful: 0,
-            images: Vec::new(),
+            going: Going::default(),
             restored: Vec::new(),
         };
         if self.images.goals.is_none() {
             chosen.n_useful = going.iter().map(|group| group.digests.len()).sum();
-            chosen.images = all;
+            chosen.going = all;
             return chosen;
         }
-        let mut marker = Marker::new(self.graph).without_images(&all);
+        let mut marker = Marker::new(self.graph).without(&all);
         marker.extend_from_holders(self.now);
         marker.extend_from_images(self.now);
         for (group, unmet) in going.iter().zip(self.unmet).rev() {
-            let would_keep = marker.would_restore(&group.images, self.now);
+            let would_keep = marker.would_restore(&group.going, self.now);
             let mut goals = unmet.iter().zip(self.scales);
             let is_useless = goals.all(|(unmet, scale)| !unmet || weigh(scale, &would_keep) == 0);
             if is_useless && !group.is_idle {
-                marker.restore(&group.images, self.now);
+                marker.restore(&group.going, self.now);
                 chosen.restored.extend(would_keep);
             } else {
                 chosen.n_useful += group.digests.len();
-                chosen.images.extend(&group.images);
+                chosen.going.extend(&group.going);
             }
         }
         chosen
     }
+}
+
+/// Returns those of the cuts that are among what goes.
+fn cuts_of(graph: &Graph<'_>, cuts: &[Cut], going: &Going) -> Vec<Cut> {
+    let going: BTreeSet<Edge> = going.references.iter().copied().collect();
+    let goes = |cut: &&Cut| {
+        let edges = references(graph, [*cut]);
+        edges.iter().any(|edge| going.contains(edge))
+    };
+    cuts.iter().filter(goes).cloned().collect()
 }
 
 /// Sets the cap as the reason of what it left out.

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use reclaim_model::{Cut, Digest, FreedBlob, Gap, Inventory, Namespace, NamespaceInventory};
 
-use crate::cuts::{freed_by, marked};
+use crate::cuts::{freed_by, marked, references};
 use crate::graph::{Graph, NodeId, node_id};
 use crate::holdings::{Holding, holdings};
-use crate::mark::Marker;
+use crate::mark::{Going, Marker};
 use crate::things::Things;
 use crate::uncertainty::{uncertain_elsewhere, uncertain_here};
 
@@ -77,9 +77,13 @@ pub(crate) fn difference_by_cuts(
     graph: &Graph<'_>,
     cuts: &[Cut],
 ) -> Difference {
-    let freed = Things::of(graph, &freed_by(inventory, graph, &[], cuts));
+    let going = Going {
+        images: Vec::new(),
+        references: references(graph, cuts),
+    };
+    let freed = Things::of(graph, &freed_by(inventory, graph, &going));
     let difference = Difference {
-        pending: unreached(graph, &marked(graph, inventory, &[])),
+        pending: unreached(graph, &marked(graph, inventory, &Going::default())),
         uncertain: uncertain_here(graph, &[], &freed),
         freed,
         kept_elsewhere: Vec::new(),

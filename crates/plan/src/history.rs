@@ -23,10 +23,10 @@ use reclaim_model::{
     Cut, CutTarget, Document, GcRef, Holder, HolderKind, Inventory, NamespaceInventory, Part,
 };
 
-use crate::cuts::{freed_by, is_plain};
+use crate::cuts::{freed_by, is_plain, references};
 use crate::graph::{Graph, NodeId};
 use crate::holdings::{Hold, Holding, holdings};
-use crate::mark::Marker;
+use crate::mark::{Going, Marker};
 use crate::things::Things;
 
 /// The labels that can be removed, and what that frees.
@@ -44,7 +44,11 @@ pub(crate) fn history(inventory: &Inventory, graph: &Graph<'_>, going: &[usize])
     if cuts.is_empty() {
         return History::default();
     }
-    let mut freed = Things::of(graph, &freed_by(inventory, graph, going, &cuts));
+    let going = Going {
+        images: going.to_vec(),
+        references: references(graph, &cuts),
+    };
+    let mut freed = Things::of(graph, &freed_by(inventory, graph, &going));
     // Another namespace may have the same content and keep it on disk.
     freed.blobs.clear();
     if freed.snapshots.is_empty() {

@@ -49,6 +49,7 @@
 //! [`ResolvedRequest`]: reclaim_model::ResolvedRequest
 //! [`Step`]: reclaim_model::Step
 
+mod after;
 mod check;
 mod contents;
 mod cuts;
@@ -92,6 +93,7 @@ mod usage;
 mod weights;
 mod why;
 
+pub use after::after;
 pub use check::{InvalidPlan, check};
 pub use decision::{Decision, decide, decide_again, no_longer_cut};
 pub use dependents::keep_steps_for_dependents;

@@ -17,17 +17,20 @@
 //! step of the choice knows the bytes of its whole set. What a gap of the inventory may keep
 //! counts as nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use reclaim_model::{Filesystem, Freed, Inventory, KeepReason, Kept, Plan, SnapshotId, Step};
+use reclaim_model::{
+    Cut, Digest, Filesystem, Freed, Inventory, KeepReason, Kept, Part, Plan, SnapshotId, Step,
+};
 
+use crate::cuts::useful;
 use crate::dependents::joined;
 use crate::finder::{Finder, digest_tag};
-use crate::freed::difference;
+use crate::freed::{Difference, difference, difference_by_cuts};
 use crate::graph::{Graph, Node, NodeId};
 use crate::leased::is_spare;
-use crate::mark::Marker;
+use crate::mark::{Going, Marker};
 use crate::roles::Roles;
 use crate::things::Things;
 
@@ -42,7 +45,7 @@ pub struct TooLittle {
 #[derive(Debug, Default)]
 struct Group {
     age: (bool, Option<Timestamp>, String),
-    images: Vec<usize>,
+    going: Going,
 }
 
 /// Removes from `plan` what is not needed to free `target` bytes on `filesystem`; without it, all
@@ -117,7 +120,7 @@ fn groups(graph: &Graph<'_>, steps: &[Step]) -> Vec<Group> {
         });
         Group {
             age: ages.max().unwrap_or_default(),
-            images: images.collect(),
+            going: Going::images(images.collect()),
         }
     });
     let mut groups = join(graph, groups.collect());
@@ -127,12 +130,12 @@ fn groups(graph: &Graph<'_>, steps: &[Step]) -> Vec<Group> {
 
 /// Joins groups that go or stay together.
 fn join(graph: &Graph<'_>, groups: Vec<Group>) -> Vec<Group> {
-    let images: Vec<&[usize]> = groups.iter().map(|group| &*group.images).collect();
+    let images: Vec<&[usize]> = groups.iter().map(|group| &*group.going.images).collect();
     let joined_to = joined(graph, &images);
     let mut joined: BTreeMap<usize, Group> = BTreeMap::new();
     for (group, first) in groups.into_iter().zip(joined_to) {
         let whole = joined.entry(first).or_default();
-        whole.images.extend(group.images);
+        whole.going.extend(&group.going);
         whole.age = group.age.max(std::mem::take(&mut whole.age));
     }
     joined.into_values().collect()
@@ -146,15 +149,14 @@ fn choose(
     target: u64,
     now: Timestamp,
 ) -> Vec<usize> {
-    let all: Vec<usize> = groups.iter().flat_map(|it| it.images.clone()).collect();
-    let mut marker = Marker::new(graph).without_images(&all);
+    let mut marker = Marker::new(graph).without(&all_of(groups));
     marker.extend_from_holders(now);
     marker.extend_from_images(now);
     // From the youngest on, what each adds is what removing it frees when all older ones are gone.
     let mut adds: Vec<u64> = groups
         .iter()
         .rev()
-        .map(|group| bytes_of(weights, &marker.restored(&group.images, now)))
+        .map(|group| bytes_of(weights, &marker.restored(&group.going, now)))
         .collect();
     adds.reverse();
     let mut freed = 0_u64;
@@ -164,23 +166,30 @@ fn choose(
     });
     let oldest = &groups[..enough.map_or(groups.len(), |at| at + 1)];
 
-    let going: Vec<usize> = oldest.iter().flat_map(|it| it.images.clone()).collect();
-    let mut marker = Marker::new(graph).without_images(&going);
+    let mut marker = Marker::new(graph).without(&all_of(oldest));
     marker.extend_from_holders(now);
     marker.extend_from_images(now);
     let mut chosen = Vec::new();
     for group in oldest.iter().rev() {
-        let would_keep = marker.would_restore(&group.images, now);
+        let would_keep = marker.would_restore(&group.going, now);
         let without = freed - bytes_of(weights, &would_keep);
         if without >= target {
             freed = without;
-            marker.restore(&group.images, now);
+            marker.restore(&group.going, now);
         } else {
-            chosen.extend(&group.images);
+            chosen.extend(&group.going.images);
         }
     }
     chosen.sort_unstable();
     chosen
+}
+
+fn all_of(groups: &[Group]) -> Going {
+    let mut all = Going::default();
+    for group in groups {
+        all.extend(&group.going);
+    }
+    all
 }
 
 fn bytes_of(weights: &[u64], nodes: &[NodeId]) -> u64 {
@@ -206,9 +215,7 @@ pub(crate) fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: 
         holders: Vec::new(),
     }));
     plan.kept.sort_by(|a, b| a.name.cmp(&b.name));
-    retain(&mut plan.freed, &difference.freed);
-    retain(&mut plan.not_counted.doubtful, &difference.uncertain);
-    plan.not_counted.kept_elsewhere = Freed::new(difference.kept_elsewhere, Vec::new());
+    retain_freed(&mut plan, &difference);
     let leased = &mut plan.not_counted.leased;
     let spare = Things::of(graph, &difference.spare);
     retain(&mut leased.things, &spare);
@@ -217,6 +224,47 @@ pub(crate) fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: 
     }
     leased.leases.retain(|it| it.things != Freed::default());
     plan
+}
+
+/// Reduces the plan to these of its cuts and to what they free.
+pub(crate) fn cut_parts(
+    plan: Plan,
+    inventory: &Inventory,
+    graph: &Graph<'_>,
+    cuts: Vec<Cut>,
+) -> Plan {
+    let mut plan = plan;
+    plan.cuts = useful(inventory, graph, cuts);
+    let difference = difference_by_cuts(inventory, &plan.namespace, graph, &plan.cuts);
+    retain_freed(&mut plan, &difference);
+    let cut: BTreeSet<(Part, &Digest)> =
+        plan.cuts.iter().map(|cut| (cut.part, &cut.blob)).collect();
+    let mut spared = Vec::new();
+    for slimmed in &mut plan.slimmed {
+        slimmed.parts.retain(|part, blobs| {
+            blobs.retain(|blob| cut.contains(&(*part, blob)));
+            !blobs.is_empty()
+        });
+        if slimmed.parts.is_empty() {
+            spared.push(Kept {
+                name: slimmed.name.clone(),
+                target: slimmed.target.clone(),
+                reason: KeepReason::NotNeeded,
+                holders: Vec::new(),
+            });
+        }
+    }
+    plan.slimmed.retain(|slimmed| !slimmed.parts.is_empty());
+    plan.kept.append(&mut spared);
+    plan.kept.sort_by(|a, b| a.name.cmp(&b.name));
+    plan
+}
+
+fn retain_freed(plan: &mut Plan, difference: &Difference) {
+    retain(&mut plan.freed, &difference.freed);
+    retain(&mut plan.not_counted.doubtful, &difference.uncertain);
+    let kept_elsewhere = difference.kept_elsewhere.clone();
+    plan.not_counted.kept_elsewhere = Freed::new(kept_elsewhere, Vec::new());
 }
 
 /// Reduces what was measured to `things`.

@@ -4,7 +4,7 @@
 //! mark from everything except the candidates, then continue from the candidates; what is new in
 //! the second part is what removing them frees, and what neither part reached is garbage already.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{CollectorRules, ImageRecord};
@@ -19,6 +19,33 @@ const REACHED: u8 = Hold::Deep.bit() | Hold::Flat.bit();
 /// are layers, which lead nowhere.
 const LEAF: u8 = 4;
 
+/// A reference of a blob, and what it refers to.
+pub(crate) type Edge = (NodeId, NodeId);
+
+/// Images and references of blobs that go or stay together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Going {
+    /// By index.
+    pub(crate) images: Vec<usize>,
+    /// Without duplicates.
+    pub(crate) references: Vec<Edge>,
+}
+
+impl Going {
+    pub(crate) fn images(images: Vec<usize>) -> Self {
+        Self {
+            images,
+            references: Vec::new(),
+        }
+    }
+
+    /// Adds what goes or stays with another one.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.images.extend(&other.images);
+        self.references.extend(&other.references);
+    }
+}
+
 /// The set of nodes reached so far.
 #[derive(Debug)]
 pub(crate) struct Marker<'g, 'a> {
@@ -27,6 +54,8 @@ pub(crate) struct Marker<'g, 'a> {
     seen: Vec<u8>,
     /// Per image: removed, so that nothing can reach it. Empty if none is removed.
     removed_images: Vec<bool>,
+    /// Per blob that loses references: what they refer to.
+    severed: BTreeMap<NodeId, BTreeSet<NodeId>>,
     /// How removed images would have been reached.
     dead_references: BTreeSet<(NodeId, Hold)>,
     stack: Vec<(NodeId, Hold)>,
@@ -43,11 +72,18 @@ impl<'g, 'a> Marker<'g, 'a> {
             graph,
             seen: graph.leaves().map(|it| if it { LEAF } else { 0 }).collect(),
             removed_images: Vec::new(),
+            severed: BTreeMap::new(),
             dead_references: BTreeSet::new(),
             stack: Vec::new(),
             reached: Vec::new(),
             undo_log: None,
         }
+    }
+
+    /// Treats all of these as gone.
+    pub(crate) fn without(self, going: &Going) -> Self {
+        self.without_images(&going.images)
+            .without_references(&going.references)
     }
 
     /// Treats these images as removed: they are not roots, and references to them are dead.
@@ -57,6 +93,18 @@ impl<'g, 'a> Marker<'g, 'a> {
             self.removed_images[*index] = true;
         }
         self
+    }
+
+    /// Treats these references of blobs as gone.
+    pub(crate) fn without_references(mut self, references: &[Edge]) -> Self {
+        self.sever(references);
+        self
+    }
+
+    fn sever(&mut self, references: &[Edge]) {
+        for (blob, target) in references {
+            self.severed.entry(*blob).or_default().insert(*target);
+        }
     }
 
     /// Whether a node has been reached in any way.
@@ -82,7 +130,9 @@ impl<'g, 'a> Marker<'g, 'a> {
                 Hold::Deep => {
                     let graph = self.graph;
                     for kept in graph.kept_by(id) {
-                        self.refer_to(*kept, Hold::Deep);
+                        if !self.is_severed(id, *kept) {
+                            self.refer_to(*kept, Hold::Deep);
+                        }
                     }
                     self.reach_attached(id);
                 }
@@ -127,6 +177,11 @@ impl<'g, 'a> Marker<'g, 'a> {
                 self.reach(*attached, Hold::Deep);
             }
         }
+    }
+
+    fn is_severed(&self, blob: NodeId, target: NodeId) -> bool {
+        let severed = self.severed.get(&blob);
+        severed.is_some_and(|severed| severed.contains(&target))
     }
 
     fn is_removed(&self, id: NodeId) -> bool {
@@ -181,24 +236,25 @@ impl<'g, 'a> Marker<'g, 'a> {
     pub(crate) fn restore_images(&mut self, now: Timestamp) {
         let images = 0..self.removed_images.len();
         let removed: Vec<usize> = images.filter(|index| self.removed_images[*index]).collect();
-        self.restore(&removed, now);
+        self.restore(&Going::images(removed), now);
     }
 
     /// Like [`Self::restore`], and returns the nodes that were not reached before.
-    pub(crate) fn restored(&mut self, images: &[usize], now: Timestamp) -> Vec<NodeId> {
+    pub(crate) fn restored(&mut self, going: &Going, now: Timestamp) -> Vec<NodeId> {
         let before = self.reached.len();
-        self.restore(images, now);
+        self.restore(going, now);
         self.reached[before..].to_vec()
     }
 
     /// Returns the nodes that [`Self::restored`] would, and leaves the marker as it is.
-    pub(crate) fn would_restore(&mut self, images: &[usize], now: Timestamp) -> Vec<NodeId> {
+    pub(crate) fn would_restore(&mut self, going: &Going, now: Timestamp) -> Vec<NodeId> {
         let dead_references = self.dead_references.clone();
-        let restored = self.tentatively(|marker| marker.restore(images, now));
+        let restored = self.tentatively(|marker| marker.restore(going, now));
         self.dead_references = dead_references;
-        for index in images {
+        for index in &going.images {
             self.removed_images[*index] = true;
         }
+        self.sever(&going.references);
         restored
     }
 
@@ -223,14 +279,19 @@ impl<'g, 'a> Marker<'g, 'a> {
         self.reached.split_off(before)
     }
 
-    /// Restores some of the removed images, and adds what they hold.
+    /// Restores some of the removed images and references, and adds what they hold.
     ///
     /// An expired image is not a root; it counts only if something reached refers to it.
-    pub(crate) fn restore(&mut self, images: &[usize], now: Timestamp) {
-        for index in images {
+    pub(crate) fn restore(&mut self, going: &Going, now: Timestamp) {
+        for index in &going.images {
             self.removed_images[*index] = false;
         }
-        for index in images {
+        for (blob, target) in &going.references {
+            if let Some(severed) = self.severed.get_mut(blob) {
+                severed.remove(target);
+            }
+        }
+        for index in &going.images {
             let id = self.graph.image(*index);
             for hold in [Hold::Deep, Hold::Flat] {
                 if self.dead_references.remove(&(id, hold)) {
@@ -240,6 +301,11 @@ impl<'g, 'a> Marker<'g, 'a> {
             let image = &self.graph.namespace.images[*index];
             if is_root_image(image, self.graph.rules, now) {
                 self.extend(id, Hold::Deep);
+            }
+        }
+        for (blob, target) in &going.references {
+            if self.seen[*blob as usize] & Hold::Deep.bit() != 0 {
+                self.extend(*target, Hold::Deep);
             }
         }
     }

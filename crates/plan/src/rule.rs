@@ -69,7 +69,7 @@ pub(crate) fn evaluate(facts: &Facts<'_>, images: &RuleImages) -> Vec<Verdict> {
             now,
             is_newest: newest.contains(target.digest),
         };
-        let of_all = rules.whole_target();
+        let of_all = rules.whole_target(false);
         for index in &target.images {
             let of_record = || rules.record(&records[*index]);
             if verdicts[*index].is_removal()
@@ -77,8 +77,8 @@ pub(crate) fn evaluate(facts: &Facts<'_>, images: &RuleImages) -> Vec<Verdict> {
                     .or_else(|| of_all.clone())
                     .or_else(|| rules.last_copy(*index))
             {
-                let holder = Holder::new(HolderKind::Rule, rule);
-                verdicts[*index] = Verdict::Keep(reason, BTreeSet::from([holder]));
+                let (reason, holders) = refusal((reason, rule));
+                verdicts[*index] = Verdict::Keep(reason, holders);
             }
         }
         keep_cri_group_whole(&target.images, records, &mut verdicts);
@@ -89,6 +89,58 @@ pub(crate) fn evaluate(facts: &Facts<'_>, images: &RuleImages) -> Vec<Verdict> {
 
 /// The reason why an image stays, and the key of the rule.
 type KeptBy = Option<(KeepReason, String)>;
+
+fn refusal((reason, rule): (KeepReason, String)) -> (KeepReason, BTreeSet<Holder>) {
+    let holder = Holder::new(HolderKind::Rule, rule);
+    (reason, BTreeSet::from([holder]))
+}
+
+/// The rules of a policy that frees parts of images.
+pub(crate) struct PartRules<'p, 'a> {
+    facts: &'p Facts<'a>,
+    images: &'p RuleImages,
+    newest: BTreeSet<&'a Digest>,
+}
+
+impl<'p, 'a> PartRules<'p, 'a> {
+    pub(crate) fn new(facts: &'p Facts<'a>, images: &'p RuleImages) -> Self {
+        Self {
+            facts,
+            images,
+            newest: newest(facts, images, facts.graph.observed_at),
+        }
+    }
+
+    fn of(&self, image: usize) -> TargetRules<'_, 'a> {
+        let target = self.facts.targets.of_image(image);
+        TargetRules {
+            facts: self.facts,
+            images: self.images,
+            target,
+            now: self.facts.graph.observed_at,
+            is_newest: self.newest.contains(target.digest),
+        }
+    }
+
+    /// Returns the rule that keeps an image whole.
+    ///
+    /// An image that is in use was used just now. Whether it may lose what its containers do not need
+    /// depends on `unused_for`, and not on the time of use in `min_age`.
+    pub(crate) fn keeps(
+        &self,
+        image: usize,
+        is_used: bool,
+    ) -> Option<(KeepReason, BTreeSet<Holder>)> {
+        let rules = self.of(image);
+        let kept = rules.record(&self.facts.graph.namespace.images[image]);
+        kept.or_else(|| rules.whole_target(is_used)).map(refusal)
+    }
+
+    /// Returns the rule that keeps an image because it could not be pulled again.
+    pub(crate) fn keeps_last_copy(&self, image: usize) -> Option<(KeepReason, BTreeSet<Holder>)> {
+        self.of(image).last_copy(image).map(refusal)
+    }
+}
 
 /// One target, and the rules that it is compared with.
 struct TargetRules<'j, 'a> {
@@ -110,7 +162,7 @@ impl TargetRules<'_, '_> {
     }
 
     /// Applies the rules about what the names point at, apart from its sources.
-    fn whole_target(&self) -> KeptBy {
+    fn whole_target(&self, is_used: bool) -> KeptBy {
         let rule = &self.images.rule;
         let digest = self.target.digest;
         if !rule.filters.digests.is_empty() && !rule.filters.digests.contains(digest) {
@@ -121,14 +173,14 @@ impl TargetRules<'_, '_> {
         {
             return Some(self.spared_by_filter("larger-than"));
         }
-        self.age().or_else(|| {
+        self.age(is_used).or_else(|| {
             let newest = || self.kept(KeepReason::Newest, "keep_newest");
             self.is_newest.then(newest)
         })
     }
 
     /// Applies the rules about times.
-    fn age(&self) -> KeptBy {
+    fn age(&self, is_used: bool) -> KeptBy {
         let RuleImages { rule, uses, .. } = self.images;
         let records = self.target.images.iter();
         let records = records.map(|it| &self.facts.graph.namespace.images[*it]);
@@ -141,7 +193,8 @@ impl TargetRules<'_, '_> {
         });
         // The wall clock may have jumped since the records were written.
         let age = self.now.duration_since(times.pulled).min(seen);
-        if least.is_positive() && age.min(unused) < least {
+        let age_or_idle = if is_used { age } else { age.min(unused) };
+        if least.is_positive() && age_or_idle < least {
             return Some(self.kept(KeepReason::TooYoung, "min_age"));
         }
         if rule.idle().is_positive() {

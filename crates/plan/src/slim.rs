@@ -17,26 +17,59 @@ mod held;
 pub(crate) mod manifests;
 mod mirror;
 mod platforms;
+mod refusals;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Container, Cut, CutTarget, Digest, Gap, GcRef, Holder, HolderKind, HolderRole, ImageParts,
-    Inventory, KeepReason, Named, NamedRemoval, Part, PruneFilters, RemoveReason, Slimmed,
+    Container, Cut, CutTarget, Digest, Gap, GcRef, Holder, HolderKind, ImageParts, Inventory,
+    KeepReason, Named, NamedRemoval, Part, PruneFilters, RuleImages, Selection, Slimmed,
     SnapshotId, SnapshotKind,
 };
 
-use crate::cuts::{is_plain, marked, without};
+use crate::cuts::{is_plain, useful, without};
 use crate::facts::Facts;
 use crate::graph::{Graph, Node, NodeId};
 use crate::history;
-use crate::last_copy::has_source;
 use crate::named::{group, ids_of_targets, matching};
 use crate::protected;
 use crate::roles::Roles;
+use crate::rule::PartRules;
 use crate::select::{Verdict, select};
 use crate::targets::TargetsByDigest;
 use manifests::{Held, Manifest, is_complete, manifests};
+
+/// Parts of images to free.
+#[derive(Debug)]
+pub(crate) struct PartsRequest<'r> {
+    parts: Cow<'r, ImageParts<PruneFilters>>,
+    /// The policy that frees them.
+    rule: Option<&'r RuleImages>,
+}
+
+impl<'r> From<&'r ImageParts<PruneFilters>> for PartsRequest<'r> {
+    fn from(parts: &'r ImageParts<PruneFilters>) -> Self {
+        Self {
+            parts: Cow::Borrowed(parts),
+            rule: None,
+        }
+    }
+}
+
+impl<'r> PartsRequest<'r> {
+    /// Returns the parts that a selection frees; `None` if it removes images.
+    pub(crate) fn of(selection: &'r Selection<PruneFilters>) -> Option<Self> {
+        match selection {
+            Selection::Parts(parts) => Some(parts.into()),
+            Selection::Rule(images) => Some(Self {
+                parts: Cow::Owned(images.parts()?),
+                rule: Some(images),
+            }),
+            Selection::Filters(_) | Selection::Named(_) | Selection::Project(_) => None,
+        }
+    }
+}
 
 /// The result for every image.
 #[derive(Debug, Default)]
@@ -57,8 +90,12 @@ pub(crate) fn slim(
     facts: &Facts<'_>,
     registered: &[Container],
     roles: &Roles<'_>,
-    request: &ImageParts<PruneFilters>,
+    request: &PartsRequest<'_>,
 ) -> Slim {
+    let PartsRequest {
+        parts: request,
+        rule,
+    } = request;
     let (selected, named) = selected(facts, request);
     let identities = facts.targets.iter().flat_map(|(id, target)| {
         let identity = target.contents.identity.iter();
@@ -70,6 +107,7 @@ pub(crate) fn slim(
         roles,
         request,
         verdicts: select(facts, &request.filters),
+        rule: rule.map(|images| PartRules::new(facts, images)),
         by_identity: TargetsByDigest::new(identities),
         manifests: manifests(&facts.graph, facts.documents),
         selected,
@@ -125,6 +163,8 @@ struct Planner<'p, 'a> {
     request: &'p ImageParts<PruneFilters>,
     /// Those of a prune of all unused images with the same filters.
     verdicts: Vec<Verdict>,
+    /// What the rule of a policy keeps.
+    rule: Option<PartRules<'p, 'a>>,
     by_identity: TargetsByDigest<'a>,
     manifests: Vec<Manifest<'a>>,
     selected: Vec<bool>,
@@ -167,59 +207,6 @@ impl Planner<'_, '_> {
             }
         }
         false
-    }
-
-    /// Returns why an image must keep what was unpacked of it.
-    fn needs_snapshots(&self, image: usize) -> Option<Refusal> {
-        match &self.verdicts[image] {
-            Verdict::Keep(reason, holders) => Some((*reason, holders.clone())),
-            Verdict::Remove(RemoveReason::Torn) => Some((KeepReason::Unreadable, BTreeSet::new())),
-            Verdict::Remove(RemoveReason::Duplicate) => {
-                Some((KeepReason::InUse, self.facts.users_of(image)))
-            }
-            Verdict::Remove(_) => None,
-        }
-    }
-
-    /// Returns why an image must keep its layers, even if it is unpacked.
-    fn needs_layers(&self, image: usize) -> Option<Refusal> {
-        let needs_content = self.needs_content(image);
-        if needs_content.is_none()
-            && self.facts.graph.namespace.is_dockers
-            && !self.request.docker_layers
-        {
-            return Some((KeepReason::DockerLayers, BTreeSet::new()));
-        }
-        needs_content.or_else(|| mirror::keeps(self.facts, self.request, image))
-    }
-
-    /// Returns why an image must keep content that its containers do not need.
-    fn needs_content(&self, image: usize) -> Option<Refusal> {
-        match &self.verdicts[image] {
-            Verdict::Remove(RemoveReason::Torn) => {
-                return Some((KeepReason::Unreadable, BTreeSet::new()));
-            }
-            Verdict::Remove(_)
-            | Verdict::Keep(
-                KeepReason::InUse | KeepReason::CriGroup | KeepReason::DependentStays,
-                _,
-            ) => {}
-            Verdict::Keep(reason, holders) => return Some((*reason, holders.clone())),
-        }
-        if let Some(rule) = protected::keeps(self.facts, image) {
-            return Some((KeepReason::Protected, BTreeSet::from([rule])));
-        }
-        // A pull, push or build in progress; the lease of a container only keeps its snapshot.
-        let mut leases = self.facts.users_of(image);
-        leases.retain(|holder| {
-            let role = self.roles.assigned(holder.clone()).role;
-            let is_containers = matches!(
-                role,
-                Some(HolderRole::Container | HolderRole::StoppedContainer)
-            );
-            holder.kind == HolderKind::Lease && !is_containers
-        });
-        (!leases.is_empty()).then_some((KeepReason::InUse, leases))
     }
 
     /// Proposes to cut what was unpacked of images that nothing uses.
@@ -272,8 +259,7 @@ impl Planner<'_, '_> {
             if is_packed || !self.allows(&images, Self::needs_layers) {
                 continue;
             }
-            if !images.iter().any(|image| has_source(self.facts, *image)) {
-                self.refuse(&images, KeepReason::LastCopy, &BTreeSet::new());
+            if !self.allows_content(&images) {
                 continue;
             }
             let unpacked = self.snapshot_labels(manifest).into_iter();
@@ -429,14 +415,10 @@ impl Planner<'_, '_> {
         if self.cuts.is_empty() {
             return;
         }
-        let cuts: Vec<Cut> = self.cuts.iter().cloned().collect();
-        let namespace = without(self.facts.graph.namespace, &cuts);
-        let after = Graph::new(&namespace, inventory);
-        let graphs = [&self.facts.graph, &after];
-        let [before, left] = graphs.map(|graph| marked(graph, inventory, &[]));
-        let is_freed = |id| before.is_reached(id) && !left.is_reached(id);
-        let target = |cut: &Cut| after.find_reference(&cut.target.reference());
-        self.cuts.retain(|cut| target(cut).is_some_and(is_freed));
+        let cuts = std::mem::take(&mut self.cuts).into_iter().collect();
+        self.cuts = useful(inventory, &self.facts.graph, cuts)
+            .into_iter()
+            .collect();
     }
 
     fn finish(self, named: Vec<Named>) -> Slim {

@@ -163,7 +163,7 @@ fn demand(ended: &RunOutput, what: &str) -> Result<(), String> {
 
 async fn kill_everywhere(title: &str, killed: Killed, window: Duration) {
     let began = Instant::now();
-    let mut slims = Box::pin(Slims::start(window)).await;
+    let mut slims = Box::pin(Slims::start(window, false)).await;
     let calls = Box::pin(Binary::new(&slims, killed, window).calls()).await;
     let harms = [(Moment::Before, ()), (Moment::After, ())];
     let cases = select_faults(title, cases(&calls, &harms));
@@ -177,7 +177,7 @@ async fn kill_everywhere(title: &str, killed: Killed, window: Duration) {
             found.insert(0, format!("{case:?}"));
             violations.push(found);
             // A store with violations is not used for other cases.
-            slims = Box::pin(Slims::start(window)).await;
+            slims = Box::pin(Slims::start(window, false)).await;
         }
     }
     announce(title, size, calls.len(), began.elapsed());

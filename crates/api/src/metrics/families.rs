@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use reclaim_maintenance::PolicyOutcome;
-use reclaim_model::{KeepReason, Namespace};
+use reclaim_model::{KeepReason, Namespace, PolicyPart};
 
 pub(super) type Counters = Family<PolicyLabel, Counter>;
 pub(super) type FilesystemGauges = Family<FilesystemLabel, Gauge>;
@@ -41,6 +41,12 @@ pub(super) struct PolicyReason {
 pub(super) struct PolicyKind {
     policy: String,
     kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PolicyPartLabel {
+    policy: String,
+    part: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -110,6 +116,15 @@ impl PolicyReason {
         Self {
             policy: policy.to_owned(),
             reason: reason.key(),
+        }
+    }
+}
+
+impl PolicyPartLabel {
+    pub(super) fn of(policy: &str, part: PolicyPart) -> Self {
+        Self {
+            policy: policy.to_owned(),
+            part: part.key(),
         }
     }
 }
@@ -216,8 +231,8 @@ families! {
         "Runs by policy (empty for runs of API clients), trigger and outcome";
     removed: Counters = Family::default(), "reclaim_images_removed", "reclaim_images_removed_total" ["policy"],
         "Image records removed";
-    slimmed: Counters = Family::default(), "reclaim_images_slimmed", "reclaim_images_slimmed_total" ["policy"],
-        "Image records that stayed and whose images lost snapshots, layers or platforms";
+    slimmed: Family<PolicyPartLabel, Counter> = Family::default(), "reclaim_images_slimmed", "reclaim_images_slimmed_total" ["policy", "part"],
+        "Image records that stayed and whose images lost snapshots, layers or platforms, by part";
     refused: Counters = Family::default(), "reclaim_images_refused", "reclaim_images_refused_total" ["policy"],
         "Image records kept because they or their use changed after planning";
     failed: Counters = Family::default(), "reclaim_images_failed", "reclaim_images_failed_total" ["policy"],
@@ -226,6 +241,8 @@ families! {
         "Image records kept by the last run, by reason";
     reclaimed: Family<PolicyKind, Counter> = Family::default(), "reclaim_reclaimed_bytes", "reclaim_reclaimed_bytes_total" ["policy", "kind"],
         "Bytes of content and snapshots measured as freed by runs";
+    part_reclaimed: Family<PolicyPartLabel, Counter> = Family::default(), "reclaim_policy_reclaimed_bytes", "reclaim_policy_reclaimed_bytes_total" ["policy", "part"],
+        "Bytes measured as freed by policies, by what they freed: a part of images, or images";
     estimated: Family<PolicyKind, Gauge> = Family::default(), "reclaim_estimated_bytes", "reclaim_estimated_bytes" ["policy", "kind"],
         "Bytes that the last run was estimated to free";
     target: Family<PolicyFilesystem, Gauge> = Family::default(), "reclaim_target_bytes", "reclaim_target_bytes" ["policy", "filesystem"],

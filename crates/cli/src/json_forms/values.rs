@@ -20,10 +20,10 @@ use reclaim_model::{
     LeaseHolding, Leased, Left, LeftHolder, LeftThing, Link, ListedImage, Mode, Named,
     NamedRemoval, Namespace, NamespaceUsage, NotCounted, NotPinned, NotRemoved, NotRestored,
     Outlook, OutsideRecords, Part, Pin, PinAction, PinOutcome, Pinned, Pins, Place, Platform,
-    PlatformLayers, ProjectImage, ProjectImageMode, ProjectList, ProjectUsage, PruneVerdicts,
-    Reclaimed, ReferenceError, ReferenceKind, RefuseReason, Refused, RemoveReason, Removed, Report,
-    ResolvedTarget, RestoreOutcome, Restores, Room, Row, RunId, Slimmed, SnapshotId, Thing,
-    ThingKind, Unrecorded, UsageByColumn, Versioned,
+    PlatformLayers, PolicyPart, ProjectImage, ProjectImageMode, ProjectList, ProjectUsage,
+    PruneVerdicts, Reclaimed, ReferenceError, ReferenceKind, RefuseReason, Refused, RemoveReason,
+    Removed, Report, ResolvedTarget, RestoreOutcome, Restores, Room, Row, RunId, Slimmed,
+    SnapshotId, Thing, ThingKind, Unrecorded, UsageByColumn, Versioned,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -403,6 +403,7 @@ fn whole_report() -> Report {
         held_until: Some(Timestamp::UNIX_EPOCH),
         unfinished: Some(text()),
         policy: Some("p".parse().unwrap()),
+        part: Some(PolicyPart::Images),
         took: Duration::from_millis(1),
         content_bytes: [(digest(), 1)].into(),
         collection: Some(Duration::from_millis(1)),
@@ -761,6 +762,8 @@ pub(super) fn policy_history() -> Value {
                 reclaimed_bytes: 1,
                 held_until: Some(Timestamp::UNIX_EPOCH),
                 images: whole_report().removed,
+                part: Some(PolicyPart::Images),
+                slimmed: 1,
             }],
             error: Some(text()),
         }],

@@ -1,12 +1,15 @@
 //! Policies: what they would do, and what they did.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write;
 
 use jiff::Timestamp;
 use reclaim_maintenance::{
-    Excess, PolicyForecast, PolicyOutcome, PolicyRun, ReleasedHold, RunRecord,
+    Excess, NamespaceForecast, PolicyForecast, PolicyOutcome, PolicyRun, ReleasedHold, RunRecord,
 };
-use reclaim_model::{Filesystem, HumanSize, Inhibitor, Mode, Report};
+use reclaim_model::{Filesystem, HumanSize, Inhibitor, Mode, Part, PolicyPart, Report};
 
 use super::report::Change;
 use super::{Table, Text, Truncation, count, df, report, shown_name, total};
@@ -36,8 +39,10 @@ pub(crate) fn run(run: &PolicyRun) -> Text {
     }
     for report in &run.reports {
         text.line(format_args!("  {}", summary(report)));
-        for removed in &report.removed {
-            let name = shown_name(&removed.name, &removed.target);
+        let removed = report.removed.iter().map(|it| (&it.name, &it.target));
+        let slimmed = report.slimmed.iter().map(|it| (&it.name, &it.target));
+        for (name, target) in removed.chain(slimmed) {
+            let name = shown_name(name, target);
             text.line(format_args!("    {name}"));
         }
     }
@@ -75,8 +80,21 @@ fn not_yet_visible(late: &Excess) -> String {
 }
 
 fn summary(report: &Report) -> String {
-    let images = count(report.removed.len(), "image");
+    let images = count(changed(report), "image");
     let namespace = &report.namespace;
+    if let Some(part) = part_of(report) {
+        let part = part.text();
+        return match report.mode {
+            Mode::DryRun => {
+                let bytes = total(report.estimate.0);
+                format!("namespace {namespace}: would free {part} of {images}, {bytes}")
+            }
+            Mode::Apply => {
+                let bytes = total(report.reclaimed.0);
+                format!("namespace {namespace}: freed {part} of {images}, {bytes}")
+            }
+        };
+    }
     match report.mode {
         Mode::DryRun => {
             let bytes = total(report.estimate.0);
@@ -87,6 +105,24 @@ fn summary(report: &Report) -> String {
             format!("namespace {namespace}: removed {images}, reclaimed {bytes}")
         }
     }
+}
+
+/// Returns the part of images that a step frees; `None` for whole images.
+fn part_of(report: &Report) -> Option<Part> {
+    report.part.and_then(PolicyPart::part)
+}
+
+/// Counts the images of which a step frees something, or the configs of build history.
+fn changed(report: &Report) -> usize {
+    match part_of(report) {
+        None => report.removed.len(),
+        Some(Part::BuildHistory) => report.cuts.len(),
+        Some(Part::Snapshots | Part::Layers | Part::Platforms) => report.slimmed.len(),
+    }
+}
+
+fn change(report: &Report) -> Change {
+    part_of(report).map_or(Change::Removal, |_| Change::Slim)
 }
 
 fn ending(outcome: PolicyOutcome) -> &'static str {
@@ -107,7 +143,7 @@ pub(crate) fn messages(run: &PolicyRun, trunc: Truncation) -> Vec<String> {
     let mut lines: Vec<String> = run
         .reports
         .iter()
-        .flat_map(|report| report::messages(report, Change::Removal, trunc))
+        .flat_map(|report| report::messages(report, change(report), trunc))
         .collect();
     lines.extend(super::warnings(&run.warnings, trunc));
     if let Some(error) = &run.error {
@@ -145,19 +181,12 @@ pub(crate) fn forecasts(forecasts: &[PolicyForecast], is_verbose: bool, trunc: T
         for inhibitor in &forecast.inhibitors {
             text.line(format_args!("  does not run now: {inhibitor}"));
         }
-        let mut rows = Table::new(["  NAMESPACE", "NOW", "AT MOST"]);
-        for namespace in &forecast.namespaces {
-            rows.add_row([
-                format!("  {}", namespace.now.namespace),
-                amount(&namespace.now),
-                amount(&namespace.at_most),
-            ]);
-        }
-        text.table(&rows);
+        text.table(&steps(&forecast.namespaces));
         if is_verbose {
             for namespace in &forecast.namespaces {
                 text.blank();
-                text.append(&report::text(&namespace.now, Change::Removal, trunc));
+                let now = &namespace.now;
+                text.append(&report::text(now, change(now), trunc));
             }
         }
         for warning in &forecast.warnings {
@@ -167,8 +196,34 @@ pub(crate) fn forecasts(forecasts: &[PolicyForecast], is_verbose: bool, trunc: T
     text
 }
 
+/// Renders the steps of a policy; what each frees only if that is not always images.
+fn steps(steps: &[NamespaceForecast]) -> Table {
+    let has_parts = steps.iter().any(|step| part_of(&step.now).is_some());
+    let mut rows = if has_parts {
+        Table::new(["  FREES", "NAMESPACE", "NOW", "AT MOST"])
+    } else {
+        Table::new(["  NAMESPACE", "NOW", "AT MOST"])
+    };
+    for NamespaceForecast { now, at_most } in steps {
+        let namespace = now.namespace.to_string();
+        let amounts = [amount(now), amount(at_most)];
+        let part = now.part.map_or("images", PolicyPart::text);
+        let heads = if has_parts {
+            vec![format!("  {part}"), namespace]
+        } else {
+            vec![format!("  {namespace}")]
+        };
+        rows.add_row(heads.into_iter().chain(amounts));
+    }
+    rows
+}
+
 fn amount(report: &Report) -> String {
-    let images = count(report.removed.len(), "image");
+    let noun = match part_of(report) {
+        Some(Part::BuildHistory) => "config",
+        Some(Part::Snapshots | Part::Layers | Part::Platforms) | None => "image",
+    };
+    let images = count(changed(report), noun);
     format!("{images}, {}", total(report.estimate.0))
 }
 
@@ -217,18 +272,27 @@ pub(crate) fn inhibitors(inhibitors: &[Inhibitor]) -> Text {
     Text::of(&rows)
 }
 
+/// The heads of the history. The last one is left out if no run has freed parts of images.
+const HISTORY_HEADS: [&str; 8] = [
+    "ENDED",
+    "POLICY",
+    "OUTCOME",
+    "REMOVED",
+    "RECLAIMED",
+    "USED BEFORE",
+    "AFTER",
+    "PARTS",
+];
+
 /// Renders the runs of policies, the oldest first.
 pub(crate) fn history(runs: &[RunRecord]) -> Text {
-    let heads = [
-        "ENDED",
-        "POLICY",
-        "OUTCOME",
-        "REMOVED",
-        "RECLAIMED",
-        "USED BEFORE",
-        "AFTER",
-    ];
-    let mut rows = Table::new(heads);
+    let has_parts = runs.iter().any(|run| parts(run).is_some());
+    let mut rows = if has_parts {
+        Table::new(HISTORY_HEADS)
+    } else {
+        let [heads @ .., _] = HISTORY_HEADS;
+        Table::new::<7>(heads)
+    };
     rows.align_right(3..=6);
     for run in runs {
         let removed: usize = run.runs.iter().map(|run| run.removed).sum();
@@ -254,7 +318,7 @@ pub(crate) fn history(runs: &[RunRecord]) -> Text {
         } else {
             run.outcome.word()
         };
-        rows.add_row([
+        let row = [
             format!("{:.0}", run.ended),
             run.policy.clone(),
             outcome.to_owned(),
@@ -262,113 +326,37 @@ pub(crate) fn history(runs: &[RunRecord]) -> Text {
             reclaimed,
             used(|filesystem| filesystem.left_bytes_before),
             used(|filesystem| filesystem.left_bytes_after),
-        ]);
+        ];
+        let parts = has_parts.then(|| parts(run).unwrap_or_default());
+        rows.add_row(row.into_iter().chain(parts));
     }
     Text::of(&rows)
 }
 
-#[cfg(test)]
-mod tests {
-    use reclaim_maintenance::{Measure, NamespaceForecast};
-    use reclaim_model::{Amount, Estimate, InhibitScope, Removed, Room, RunId};
-
-    use super::*;
-
-    const GB: u64 = 1_000_000_000;
-
-    fn filesystem(mount_point: &str, total: u64, left: u64, snapshotters: &[&str]) -> Filesystem {
-        Filesystem {
-            mount_point: mount_point.into(),
-            block: 4096,
-            bytes: Room { total, left },
-            inodes: Room::default(),
-            has_content: snapshotters.is_empty(),
-            snapshotters: snapshotters.iter().map(|it| (*it).into()).collect(),
-        }
-    }
-
-    fn on(mount_point: &str, amount: u64) -> Vec<Excess> {
-        let of = Measure::Bytes(mount_point.into());
-        vec![Excess { of, amount }]
-    }
-
-    fn report(images: usize, bytes: u64) -> Report {
-        let namespace = "k8s.io".parse().unwrap();
-        let mut report = Report::new(RunId("r".to_owned()), namespace, Mode::DryRun);
-        let removed = (0..images).map(|number| Removed {
-            name: format!("docker.io/library/app:{number}"),
-            target: format!("sha256:{number:064}").parse().unwrap(),
-            reason: reclaim_model::RemoveReason::Unused,
-        });
-        report.removed = removed.collect();
-        report.estimate = Estimate(Amount {
-            snapshot_bytes: bytes,
-            ..Amount::default()
-        });
-        report
-    }
-
-    /// A host with two disks, one of which shows freed space late, an unmeasured snapshotter, and a
-    /// command that keeps policies from running.
-    fn forecast() -> PolicyForecast {
-        let inhibitor = Inhibitor {
-            what: InhibitScope::Policies,
-            command: "make".to_owned(),
-            pid: Some(4711),
-            uid: Some(0),
-            why: Some("nightly build".to_owned()),
-            since: "2026-01-02T03:04:05Z".parse().ok(),
-            until: "2026-01-02T03:14:05Z".parse().ok(),
-            namespace: "k8s.io".parse().unwrap(),
-            lease: "reclaim.inhibit.1".to_owned(),
+/// Returns how many images lost each part in a run, and the bytes; `None` if it freed no part.
+fn parts(run: &RunRecord) -> Option<String> {
+    let mut parts: Vec<(Part, usize, u64)> = Vec::new();
+    for step in &run.runs {
+        let Some(part) = step.part.and_then(PolicyPart::part) else {
+            continue;
         };
-        PolicyForecast {
-            policy: "pressure".parse().unwrap(),
-            schedule: "every 15m".to_owned(),
-            rules: vec![
-                "runs every 15m".to_owned(),
-                "removes unused images".to_owned(),
-                "starts above 85% used (bytes), stops at 75% used".to_owned(),
-            ],
-            filesystems: vec![
-                filesystem("/var/lib/containerd", 100 * GB, 60 * GB, &[]),
-                filesystem("/mnt/snapshots", 200 * GB, 20 * GB, &["overlayfs"]),
-            ],
-            wanted: on("/mnt/snapshots", 30 * GB),
-            inhibitors: vec![inhibitor],
-            not_yet_visible: on("/mnt/snapshots", 24 * GB),
-            namespaces: vec![NamespaceForecast {
-                now: report(3, 7 * GB),
-                at_most: report(41, 95 * GB),
-            }],
-            warnings: vec![
-                "no watermark counts snapshots of `stargz`: containerd does not report its directory"
-                    .to_owned(),
-            ],
+        match parts.iter_mut().find(|(other, ..)| *other == part) {
+            Some((_, images, bytes)) => {
+                *images += step.slimmed;
+                *bytes += step.reclaimed_bytes;
+            }
+            None => parts.push((part, step.slimmed, step.reclaimed_bytes)),
         }
     }
-
-    #[test]
-    fn the_documentation_shows_a_host_with_several_disks() {
-        let page = include_str!("../../../../docs/configuration.md");
-        let text = String::from(&*forecasts(&[forecast()], false, Truncation::On));
-        assert!(page.contains(&format!("```\n{text}```\n")), "{text}");
-    }
-
-    #[test]
-    fn a_run_says_what_is_not_yet_visible() {
-        let moment = reclaim_engine::now();
-        let name = "p".parse().unwrap();
-        let mut run = PolicyRun::begun(
-            name,
-            reclaim_maintenance::Trigger::Demand,
-            Mode::Apply,
-            moment,
-        );
-        run.not_yet_visible = on("/a", 2 * GB);
-        run.not_yet_visible.extend(on("/b", GB));
-        let shown = String::from(&*super::run(&run));
-        let line = "  freed 0B, 2GB not yet visible on `/a`, 1GB not yet visible on `/b`\n";
-        assert!(shown.contains(line), "{shown}");
-    }
+    let texts = parts.iter().map(|(part, images, bytes)| {
+        let bytes = HumanSize(*bytes);
+        match part {
+            Part::BuildHistory => format!("{} {bytes}", part.text()),
+            Part::Snapshots | Part::Layers | Part::Platforms => {
+                format!("{} of {} {bytes}", part.text(), count(*images, "image"))
+            }
+        }
+    });
+    let text = texts.collect::<Vec<_>>().join(", ");
+    (!text.is_empty()).then_some(text)
 }

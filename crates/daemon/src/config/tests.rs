@@ -2,6 +2,7 @@
 
 use reclaim_maintenance::settings::Kind;
 use reclaim_maintenance::{HeadroomSize, kubelet_warnings};
+use reclaim_model::PolicyPart;
 
 use super::*;
 
@@ -241,9 +242,56 @@ const WRONG: &[(&str, &[&str])] = &[
         "max_used = \"1GB\"\nreserved = \"2GB\"",
         &["max_used `1GB`", "reserved `2GB`"],
     ),
+    (
+        "free = [\"snapshots\", \"image\"]",
+        &[
+            "line 3",
+            "`image` cannot be freed",
+            "snapshots, layers, platforms, build-history and images",
+        ],
+    ),
+    (
+        "free = []",
+        &["policy `p`", "free is empty", "snapshots, layers"],
+    ),
+    (
+        "free = [\"images\", \"layers\", \"images\"]",
+        &["policy `p`", "free has `images` twice"],
+    ),
+    ("free = \"images\"", &["line 3"]),
+    (
+        "docker_layers = true",
+        &["policy `p`", "docker_layers is for layers"],
+    ),
     ("max_bytes = \"lots\"", &["size is not", "lots"]),
     ("name = \"q\"", &["duplicate key"]),
 ];
+
+#[test]
+fn a_policy_frees_images_unless_its_file_says_otherwise() {
+    use PolicyPart::{BuildHistory, Images, Layers, Platforms, Snapshots};
+    for (keys, expected) in [
+        ("", vec![Images]),
+        ("unpin_build_history = true", vec![BuildHistory, Images]),
+        (
+            "free = [\"snapshots\", \"images\"]\nunpin_build_history = true",
+            vec![BuildHistory, Snapshots, Images],
+        ),
+        (
+            "free = [\"snapshots\", \"build-history\"]\nunpin_build_history = true",
+            vec![Snapshots, BuildHistory],
+        ),
+        (
+            "free = [\"platforms\", \"layers\"]\ndocker_layers = true",
+            vec![Platforms, Layers],
+        ),
+    ] {
+        let config = policy(keys).unwrap();
+        assert_eq!(config.policies[0].free, expected, "{keys}");
+        let again = parsed(config.effective()).unwrap();
+        assert_eq!(again.policies[0].free, expected, "{keys}");
+    }
+}
 
 /// An error should have the line or the key, the value, and what is accepted.
 #[test]

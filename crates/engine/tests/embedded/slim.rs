@@ -1,11 +1,12 @@
 //! Parts of images are freed, and calls fail, runs are undone, or the disk is full.
 
+mod full;
 mod races;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reclaim_engine::{Controls, Progress, RunError, RunOptions};
+use reclaim_engine::{Controls, Progress, RunOptions};
 use reclaim_model::{Digest, Part, PruneRequest, RefuseReason, Report};
 use reclaim_testkit::fault::{Act, Fault, Moment, Then};
 use reclaim_testkit::{BuiltImage, Deletion, Labels, Layer, NamespaceClient, image};
@@ -331,26 +332,6 @@ async fn a_run_cancelled_in_its_grace_period_restores_the_labels() {
         assert_eq!(stage.containerd.collections(), collections);
         stage.namespace.collect().await.unwrap();
         assert_eq!(Store::of(&stage).await, before);
-    }
-}
-
-/// Without room for a journal nothing changes; with room at the second attempt the run succeeds.
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_cut_without_a_hold() {
-    for part in BOTH {
-        let (stage, app) = stage().await;
-        let before = Store::of(&stage).await;
-        let no_room = |nth| {
-            let refused = Act::Refuse(Code::ResourceExhausted);
-            nth_fault(WRITE, nth, Moment::Before, refused)
-        };
-        let embedded = stage.engine((0..10).map(no_room)).await;
-        let error = embedded.prune(&slimming(part)).await.unwrap_err();
-        assert!(matches!(error, RunError::DiskFull(_)), "{error}");
-        assert_eq!(Store::of(&stage).await, before);
-
-        let report = slimmed(&stage, part, no_room(0)).await;
-        assert_freed(&report, &app, part, &Store::of(&stage).await);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use reclaim_model::{Caller, Filesystem, Mode, Removed, Room};
+use reclaim_model::{Caller, Filesystem, Mode, PolicyPart, Removed, Room};
 use serde::{Deserialize, Serialize};
 
 use crate::policy_run::{PolicyOutcome, PolicyRun, Trigger};
@@ -47,7 +47,7 @@ pub struct RunRecord {
     pub not_yet_visible: Vec<Excess>,
     /// Earlier runs whose holds it released.
     pub released: Vec<String>,
-    /// Its prunes, one for each namespace.
+    /// Its steps, one for each part in each namespace.
     pub runs: Vec<NamespaceRun>,
     /// Why it failed.
     pub error: Option<String>,
@@ -71,7 +71,7 @@ pub struct FilesystemRecord {
     pub left_inodes_after: u64,
 }
 
-/// A policy run's prune of one namespace.
+/// A step of a policy run: one part in one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NamespaceRun {
@@ -96,6 +96,20 @@ pub struct NamespaceRun {
     /// The first of the removed images; `reclaim history --all` has all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<Removed>,
+    /// What was freed; `None` in lines of earlier versions, which freed images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PolicyPart>,
+    /// Records that stayed and whose images lost the part.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slimmed: usize,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl PolicyRun {
@@ -126,6 +140,8 @@ impl RunRecord {
             reclaimed_bytes: report.reclaimed.0.total_bytes(),
             held_until: report.held_until,
             images: report.removed.iter().take(MAX_IMAGES).cloned().collect(),
+            part: report.part,
+            slimmed: report.slimmed.len(),
         });
         Self {
             version: VERSION,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reclaim_fake::Fake;
 use reclaim_maintenance::{LastUseIndex, LateRoom, Policy, PolicyRun};
-use reclaim_model::{Mode, Protection};
+use reclaim_model::{Mode, PolicyPart, Protection};
 use reclaim_testkit::Dice;
 
 use crate::clock::Clock;
@@ -171,16 +171,23 @@ impl Host {
         tally.looked_at += 1;
         tally.runs += usize::from(run.removed() > 0 && run.mode == Mode::Apply);
         tally.removed += run.removed();
+        tally.slimmed += run.slimmed();
         tally.pressed += usize::from(!run.wanted.is_empty());
         tally.released += run.released.len();
         tally.count(run.outcome);
         let held = run.reports.iter().filter(|it| it.held_until.is_some());
         tally.held += held.count();
-        if run.removed() > 0 || run.error.is_some() || !run.released.is_empty() {
+        if run.has_changes() || run.error.is_some() || !run.released.is_empty() {
             let removed = run.reports.iter().flat_map(|it| &it.removed);
             let removed: Vec<&str> = removed.map(|it| it.name.as_str()).collect();
+            let slimmed = run.reports.iter().filter(|it| !it.cuts.is_empty());
+            let slimmed = slimmed.map(|it| {
+                let names: Vec<&str> = it.slimmed.iter().map(|it| it.name.as_str()).collect();
+                (it.part.map(PolicyPart::key), names)
+            });
+            let slimmed: Vec<_> = slimmed.collect();
             let text = format!(
-                "{}: {}, removed {removed:?}, released {:?}, missing {:?}, {:?}",
+                "{}: {}, removed {removed:?}, slimmed {slimmed:?}, released {:?}, missing {:?}, {:?}",
                 run.policy, run.outcome, run.released, run.missing, run.error
             );
             self.write(&text);
@@ -198,7 +205,7 @@ impl Host {
         of_run(self, policy, run, &pictures)?;
         self.tally.plans += pictures.len();
         let removing = run.reports.iter();
-        let removing = removing.filter(|it| it.mode == Mode::Apply && !it.removed.is_empty());
+        let removing = removing.filter(|it| it.mode == Mode::Apply && it.has_changes());
         hold(pictures.len() >= removing.count(), || {
             format!(
                 "{} removed something that it had not written down",

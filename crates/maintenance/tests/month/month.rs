@@ -23,6 +23,7 @@ pub(crate) struct Tally {
     pub(crate) runs: usize,
     pub(crate) plans: usize,
     pub(crate) removed: usize,
+    pub(crate) slimmed: usize,
     pub(crate) pressed: usize,
     capped: usize,
     unmet: usize,
@@ -46,13 +47,14 @@ pub(crate) struct Tally {
 type Count = fn(&Tally) -> usize;
 
 impl Tally {
-    pub(crate) const COUNTS: [(&str, Count); 23] = [
+    pub(crate) const COUNTS: [(&str, Count); 24] = [
         ("events", |it| it.events),
         ("calls", |it| it.calls),
         ("looked at", |it| it.looked_at),
         ("runs", |it| it.runs),
         ("plans", |it| it.plans),
         ("removed", |it| it.removed),
+        ("slimmed", |it| it.slimmed),
         ("pressed", |it| it.pressed),
         ("capped", |it| it.capped),
         ("unmet", |it| it.unmet),

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use reclaim_fake::{Call, Kind, closure};
 use reclaim_maintenance::{Excess, Occupied, PolicyRun};
-use reclaim_model::{CollectorRules, Filesystem, LastUses, Namespace, Report, RunId};
+use reclaim_model::{CollectorRules, Cut, Filesystem, LastUses, Namespace, Report, RunId};
 
 use crate::host::Host;
-use crate::registry::{BLOCK, ImageId, Registry};
+use crate::registry::{BLOCK, ImageId, Registry, SNAPSHOTTER};
 
 /// The ID of the lease that guards a namespace.
 pub(crate) const GUARD: &str = "reclaim.prune";
@@ -112,6 +112,15 @@ impl Needed {
         rest
     }
 
+    pub(crate) fn has_blob(&self, digest: &str) -> bool {
+        self.blobs.contains_key(digest)
+    }
+
+    pub(crate) fn has_snapshot(&self, namespace: &Namespace, chain: &str) -> bool {
+        let key = format!("{SNAPSHOTTER}/{chain}");
+        self.snapshots.contains_key(&(namespace.to_string(), key))
+    }
+
     /// Returns its size in whole blocks.
     pub(crate) fn blocks(&self) -> u64 {
         let blobs = self.blobs.values();
@@ -161,6 +170,11 @@ pub(crate) struct Picture {
 impl Picture {
     /// Returns what would be needed if these records were gone.
     pub(crate) fn needed(&self, without: &BTreeSet<String>, by: By) -> Needed {
+        self.needed_after(without, &[], by)
+    }
+
+    /// Returns what would be needed if these records and the references of these cuts were gone.
+    pub(crate) fn needed_after(&self, without: &BTreeSet<String>, cuts: &[Cut], by: By) -> Needed {
         let mut needed = Needed::default();
         let none = BTreeSet::new();
         for (name, state) in &self.state {
@@ -168,6 +182,13 @@ impl Picture {
                 without
             } else {
                 &none
+            };
+            let cut;
+            let state = if cuts.is_empty() || *name != self.namespace.as_str() {
+                state
+            } else {
+                cut = after(state, cuts);
+                &cut
             };
             let kept = match by {
                 By::Anything => closure(state, self.rules, self.now, gone),
@@ -222,6 +243,17 @@ impl Picture {
     }
 }
 
+/// Returns a namespace without the labels of cuts.
+fn after(state: &reclaim_fake::Namespace, cuts: &[Cut]) -> reclaim_fake::Namespace {
+    let mut state = state.clone();
+    for cut in cuts {
+        if let Some(info) = state.content.get_mut(&cut.blob.to_string()) {
+            info.labels.retain(|key, value| !cut.includes(key, value));
+        }
+    }
+    state
+}
+
 /// Returns a namespace with only some of those who need something.
 fn only(state: &reclaim_fake::Namespace, by: By) -> reclaim_fake::Namespace {
     let mut state = state.clone();
@@ -263,7 +295,12 @@ impl Host {
     /// Takes a picture when a run writes its journal: nothing has changed since it observed the
     /// store.
     pub(crate) fn picture(&mut self, call: &Call) {
-        let methods = ["Content/Write", "Leases/AddResource", "Images/Delete"];
+        let methods = [
+            "Content/Write",
+            "Content/Update",
+            "Leases/AddResource",
+            "Images/Delete",
+        ];
         let (true, Some(index)) = (methods.contains(&call.method.as_str()), &self.index) else {
             return;
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reclaim_maintenance::{Cron, Policy, Schedule};
-use reclaim_model::{Mode, Protection, RuleFilters, Watermarks};
+use reclaim_model::{Mode, PolicyPart, Protection, RuleFilters, Watermarks};
 use reclaim_testkit::Dice;
 
 use crate::host::NAMESPACES;
@@ -78,6 +78,12 @@ fn policy(dice: &mut Dice, registry: &Registry, total: u64, name: &str) -> Polic
         .then(|| registry.bytes() / 100 * dice.between(1, 50) as u64);
     if dice.percent(if is_pressed { 25 } else { 60 }) {
         policy.undo_window = Duration::from_secs(dice.between(1, 48) as u64 * HOUR);
+    }
+    if dice.percent(50) {
+        let mut left = Vec::from(PolicyPart::ALL);
+        policy.free = (0..dice.between(1, 4))
+            .map(|_| left.swap_remove(dice.below(left.len())))
+            .collect();
     }
     if dice.percent(5) {
         policy.mode = Mode::DryRun;

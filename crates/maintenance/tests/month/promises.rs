@@ -3,11 +3,12 @@
 mod order;
 mod planned;
 mod rhythm;
+mod slims;
 
 use std::collections::BTreeSet;
 
 use reclaim_maintenance::{Policy, PolicyRun};
-use reclaim_model::{Mode, Report};
+use reclaim_model::{Mode, PolicyPart, Report};
 
 pub(crate) use order::of_plan;
 pub(crate) use planned::Planned;
@@ -27,24 +28,33 @@ pub(crate) fn of_run(
     let (mut images, mut bytes) = (policy.max_images, policy.max_bytes);
     for (picture, report) in pictures {
         let planned = Planned::new(picture, policy, &host.registry, &host.protection);
-        of_plan(&planned, run, report, (images, bytes))?;
-        let targets: BTreeSet<_> = report.removed.iter().map(|it| &it.target).collect();
-        images = images.map(|it| it.saturating_sub(targets.len()));
+        if report.part == Some(PolicyPart::Images) {
+            of_plan(&planned, run, report, (images, bytes))?;
+        } else {
+            slims::of_plan(&planned, run, report, (images, bytes))?;
+        }
+        images = images.map(|it| it.saturating_sub(targets(report)));
         bytes = bytes.map(|it| it.saturating_sub(taken_bytes(report)));
     }
     let reports = &run.reports;
-    let removed = reports.iter().map(|report| {
-        let targets: BTreeSet<_> = report.removed.iter().map(|it| &it.target).collect();
-        targets.len()
-    });
-    let removed: usize = removed.sum();
+    let removed: usize = reports.iter().map(targets).sum();
     hold(policy.max_images.is_none_or(|max| removed <= max), || {
-        format!("{removed} images went, and {:?} may", policy.max_images)
+        format!(
+            "{removed} images went or lost parts, and {:?} may",
+            policy.max_images
+        )
     })?;
     let bytes: u64 = reports.iter().map(taken_bytes).sum();
     hold(policy.max_bytes.is_none_or(|max| bytes <= max), || {
         format!("{bytes} bytes went, and {:?} may", policy.max_bytes)
     })
+}
+
+/// Counts the images that a report removed or slimmed.
+fn targets(report: &Report) -> usize {
+    let removed = report.removed.iter().map(|it| &it.target);
+    let slimmed = report.slimmed.iter().map(|it| &it.target);
+    removed.chain(slimmed).collect::<BTreeSet<_>>().len()
 }
 
 /// Returns what a run frees, including what its hold still keeps.

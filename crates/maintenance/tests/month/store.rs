@@ -98,7 +98,8 @@ impl Host {
         self.write(&format!(
             "create {namespace} {id} of {name} (image {image})"
         ));
-        let chain = self.registry.images[image].chain.clone();
+        let parts = self.registry.images[image].clone();
+        let chain = parts.chain.clone();
         let key = format!("active-{id}");
         let container = Container {
             id,
@@ -118,6 +119,11 @@ impl Host {
             inodes: 4,
         };
         self.fake.change(|state| {
+            let below = (SNAPSHOTTER.to_owned(), parts.chain.clone());
+            if !state.namespace(namespace).snapshots.contains_key(&below) {
+                // The engine unpacks it again.
+                parts.store(state, namespace);
+            }
             state.put_snapshot(namespace, (SNAPSHOTTER.to_owned(), key), snapshot);
             let id = container.id.clone();
             state.put_container(namespace, container);

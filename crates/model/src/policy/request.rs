@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::{Digest, PruneFilters, RegistryAnswers, Rule, SnapshotSizes, Snapshotter};
+use crate::{
+    Digest, ImageParts, PolicyPart, PruneFilters, RegistryAnswers, Rule, SnapshotSizes, Snapshotter,
+};
 
 /// What is known about the use of one target. Its times only compare with each other and with
 /// [`LastUses::now`]: they count time that passed, whatever the wall clock showed.
@@ -69,6 +71,10 @@ pub struct RuleImages {
     /// What registries answered about images that would stay as last copies. Without an answer
     /// such an image stays.
     pub registries: Arc<RegistryAnswers>,
+    /// Whether whole images go, or which part of them.
+    pub part: PolicyPart,
+    /// As [`ImageParts::docker_layers`].
+    pub docker_layers: bool,
     /// What is to be freed. The least recently used go first, until every goal is met. `None` frees
     /// everything that may go; an empty list only what is unused for too long.
     pub goals: Option<Vec<Goal>>,
@@ -80,4 +86,16 @@ pub struct RuleImages {
     pub max_bytes: Option<u64>,
     /// The inodes of each snapshot, if a goal counts them.
     pub inodes: SnapshotSizes,
+}
+
+impl RuleImages {
+    /// Returns the part of the images that is to be freed; `None` if whole images go.
+    pub fn parts(&self) -> Option<ImageParts<PruneFilters>> {
+        Some(ImageParts {
+            parts: BTreeSet::from([self.part.part()?]),
+            filters: self.filters.clone(),
+            docker_layers: self.docker_layers,
+            ..ImageParts::default()
+        })
+    }
 }

@@ -6,7 +6,7 @@ use reclaim_model::{Column, HolderKind, KeepReason};
 use crate::facts::Facts;
 use crate::graph::Graph;
 use crate::holdings::{Hold, Holding, holdings, of_lease};
-use crate::mark::{Marker, is_root_image};
+use crate::mark::{Going, Marker, is_root_image};
 use crate::select::Verdict;
 
 /// The columns of what would stay if every removable image went, in the order of their claims.
@@ -62,9 +62,9 @@ pub(crate) fn claims(facts: &Facts<'_>, verdicts: Verdicts<'_>, now: Timestamp) 
     }
     // A layer of an unused and a dangling image goes with neither alone. Restoring the unused
     // images first leaves to the dangling ones what only they hold.
-    claims.marker.restore(&unused, now);
+    claims.marker.restore(&Going::images(unused), now);
     claims.enter(Column::Unused);
-    claims.marker.restore(&dangling, now);
+    claims.marker.restore(&Going::images(dangling), now);
     claims.enter(Column::Dangling);
     for lease in graph.namespace.leases.iter().filter(|it| !it.is_live(now)) {
         claims.marker.extend_all(&of_lease(graph, lease));

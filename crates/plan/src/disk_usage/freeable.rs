@@ -45,7 +45,14 @@ impl Slimmable<'_> {
         let Self {
             inventory, facts, ..
         } = self;
-        let cuts = slim(inventory, facts, self.registered, self.roles, &request).cuts;
+        let cuts = slim(
+            inventory,
+            facts,
+            self.registered,
+            self.roles,
+            &(&request).into(),
+        )
+        .cuts;
         if cuts.is_empty() {
             return Amount::default();
         }

@@ -7,6 +7,7 @@ use reclaim_model::{Digest, GcRef, Inventory};
 use super::Planner;
 use super::manifests::Manifest;
 use crate::cuts::marked;
+use crate::mark::Going;
 
 impl<'a> Planner<'_, 'a> {
     /// Returns the manifests of images by their configuration.
@@ -27,7 +28,7 @@ impl<'a> Planner<'_, 'a> {
         by_config: &BTreeMap<&'a Digest, Vec<Manifest<'a>>>,
     ) -> BTreeSet<&'a Digest> {
         let graph = &self.facts.graph;
-        let marker = marked(graph, inventory, &[]);
+        let marker = marked(graph, inventory, &Going::default());
         let is_held = |digest| {
             let found = graph.find_blob(digest);
             found.is_some_and(|id| marker.is_reached(id))

@@ -10,7 +10,6 @@ use super::Planner;
 use super::manifests::Manifest;
 use crate::cuts::is_plain;
 use crate::graph::Node;
-use crate::last_copy::has_source;
 use crate::named::{group, ids_of_targets, matching};
 
 impl<'a> Planner<'_, 'a> {
@@ -46,11 +45,7 @@ impl<'a> Planner<'_, 'a> {
             }
             if staying.is_empty() {
                 self.refuse(&images, KeepReason::LastPlatform, &BTreeSet::new());
-            } else if self.request.platforms.is_empty()
-                && !images.iter().any(|image| has_source(self.facts, *image))
-            {
-                self.refuse(&images, KeepReason::LastCopy, &BTreeSet::new());
-            } else {
+            } else if !self.request.platforms.is_empty() || self.allows_content(&images) {
                 self.cuts.extend(cuts);
             }
         }

@@ -4,6 +4,7 @@ mod hostile;
 mod named;
 mod oracle;
 mod origins;
+mod policy_parts;
 mod slim;
 
 use std::collections::BTreeSet;

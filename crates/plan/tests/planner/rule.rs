@@ -2,6 +2,7 @@
 
 mod last_copies;
 mod limits;
+mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Goal, GoalUnit, KeepReason, LastUse, LastUses, Plan, ResolvedRequest, Rule,
+    Digest, Goal, GoalUnit, KeepReason, LastUse, LastUses, Plan, PolicyPart, ResolvedRequest, Rule,
     RuleFilters, RuleImages, SnapshotSizes,
 };
 use reclaim_plan::{Limited, decide, limit_by_use};
@@ -35,6 +36,8 @@ pub(crate) fn lenient() -> RuleImages {
         filters: all(),
         uses: Arc::default(),
         registries: Arc::default(),
+        part: PolicyPart::Images,
+        docker_layers: false,
         goals: None,
         max_unused: None,
         max_images: None,
@@ -53,7 +56,7 @@ fn evaluated(world: &World, images: &RuleImages) -> Outcome {
 }
 
 /// Targets and the hours since their last use.
-fn used(hours: &[(&str, i64)]) -> Arc<LastUses> {
+pub(crate) fn used(hours: &[(&str, i64)]) -> Arc<LastUses> {
     let uses = hours.iter().map(|(target, hours)| {
         let moment = ago(SignedDuration::from_hours(*hours));
         let known = LastUse {
@@ -68,7 +71,7 @@ fn used(hours: &[(&str, i64)]) -> Arc<LastUses> {
 }
 
 /// These uses on a clock of their own, far from the wall clock.
-fn known(mut targets: BTreeMap<Digest, LastUse>) -> Arc<LastUses> {
+pub(crate) fn known(mut targets: BTreeMap<Digest, LastUse>) -> Arc<LastUses> {
     let own = |time: Timestamp| time - SignedDuration::from_hours(400_000);
     for seen in targets.values_mut() {
         *seen = LastUse {
@@ -82,7 +85,7 @@ fn known(mut targets: BTreeMap<Digest, LastUse>) -> Arc<LastUses> {
     Arc::new(LastUses { now, targets })
 }
 
-fn goal(amount: u64) -> Goal {
+pub(crate) fn goal(amount: u64) -> Goal {
     Goal {
         unit: GoalUnit::Bytes { block: 1 },
         amount,
@@ -91,7 +94,7 @@ fn goal(amount: u64) -> Goal {
     }
 }
 
-fn limited(world: &World, images: &RuleImages) -> Limited {
+pub(crate) fn limited(world: &World, images: &RuleImages) -> Limited {
     let inventory = world.inventory();
     let decision = decide(&inventory, &world.registered, &by_policy(images));
     let sizes = sizes(&inventory).remove(&World::NAMESPACE.parse().unwrap());

@@ -525,3 +525,17 @@ fn a_platform_that_another_image_has_stays() {
     let outcome = platforms(&world, &[]);
     assert_stays(&outcome, "a:1", KeepReason::NothingToFree);
 }
+
+/// Such as a record of the CRI plugin by its ID, next to a name that no registry has.
+#[test]
+fn a_record_without_a_name_gives_an_image_no_source() {
+    let mut world = World::new();
+    world.image(&library("a:1"), "A");
+    let by_id = digest("A.config").to_string();
+    world.record(&by_id, "A");
+    let outcome = layers(&world);
+    assert_stays(&outcome, "a:1", KeepReason::LastCopy);
+    assert_eq!(outcome.reason(&by_id), KeepReason::LastCopy);
+    world.blob("A", &[SOURCE]);
+    assert_eq!(layers(&world).blobs(), ["A.layer", "base"]);
+}

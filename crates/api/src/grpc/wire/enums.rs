@@ -3,7 +3,7 @@
 use reclaim_maintenance::{PolicyOutcome, Trigger};
 use reclaim_model::{
     Column, ContainerState, DeleteGuard, EntryPoint, HolderKind, HolderRole, KeepReason, Mode,
-    Part, Pin, ReferenceKind, RemoveReason, ThingKind,
+    Part, Pin, PolicyPart, ReferenceKind, RemoveReason, ThingKind,
 };
 
 use crate::grpc::proto;
@@ -106,6 +106,12 @@ mirrored!(
     Part,
     proto::Part,
     [BuildHistory, Snapshots, Layers, Platforms]
+);
+
+mirrored!(
+    PolicyPart,
+    proto::PolicyPart,
+    [Snapshots, Layers, Platforms, BuildHistory, Images]
 );
 
 mirrored!(Mode, proto::Mode, [DryRun, Apply]);

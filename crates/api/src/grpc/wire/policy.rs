@@ -7,9 +7,7 @@ use reclaim_maintenance::{
     Breakdown, Excess, FilesystemRecord, Measure, NamespaceRun, Policy, PolicyForecast, PolicyRun,
     ReleasedHold, RunRecord, Schedule,
 };
-use reclaim_model::{
-    BuildHistory, Filesystem, InhibitScope, Inhibitor, Room, Watermark, Watermarks,
-};
+use reclaim_model::{Filesystem, InhibitScope, Inhibitor, PolicyPart, Room, Watermark, Watermarks};
 
 use super::{moment, size};
 use crate::grpc::proto;
@@ -40,7 +38,9 @@ impl From<&Policy> for proto::Policy {
             undo_window: message(policy.undo_window),
             max_deletes_per_second: policy.max_deletes_per_second,
             max_io_pressure: policy.max_io_pressure.map(Into::into),
-            unpin_build_history: policy.history == BuildHistory::Unpin,
+            unpin_build_history: policy.free.contains(&PolicyPart::BuildHistory),
+            free: policy.free.iter().map(|part| part_number(*part)).collect(),
+            docker_layers: policy.docker_layers,
             mode: proto::Mode::from(policy.mode).into(),
             ask_registry: policy.ask_registry,
         }
@@ -76,6 +76,10 @@ impl From<Watermarks> for proto::Watermarks {
             low: Some(mark(marks.low())),
         }
     }
+}
+
+fn part_number(part: PolicyPart) -> i32 {
+    proto::PolicyPart::from(part).into()
 }
 
 fn message(duration: Duration) -> Option<DurationMessage> {
@@ -311,6 +315,8 @@ impl From<&NamespaceRun> for proto::NamespaceRun {
             reclaimed_bytes,
             held_until,
             images,
+            part,
+            slimmed,
         } = run;
         Self {
             namespace: namespace.clone(),
@@ -323,6 +329,8 @@ impl From<&NamespaceRun> for proto::NamespaceRun {
             reclaimed_bytes: *reclaimed_bytes,
             held_until: held_until.map(moment),
             images: images.iter().map(Into::into).collect(),
+            part: part.map_or(0, part_number),
+            slimmed: size(*slimmed),
         }
     }
 }

@@ -48,6 +48,10 @@ impl From<&Report> for proto::Report {
             held_until: report.held_until.map(moment),
             unfinished: report.unfinished.clone(),
             policy: report.policy.as_ref().map(ToString::to_string),
+            part: report
+                .part
+                .map_or(proto::PolicyPart::Unspecified, Into::into)
+                .into(),
             took: took_message(report.took),
             collection: report.collection.and_then(took_message),
             stranded: report.stranded.iter().map(Into::into).collect(),

@@ -99,12 +99,7 @@ impl<'a> Removals<'a> {
 
     /// Whether this reaches all goals.
     fn is_met(goals: Option<&Vec<Goal>>, freed: &Needed) -> bool {
-        let mut met = goals.into_iter().flatten().map(|goal| match goal.unit {
-            GoalUnit::Bytes { block: 1 } => freed.bytes() >= goal.amount,
-            GoalUnit::Bytes { .. } => freed.blocks() >= goal.amount,
-            GoalUnit::Inodes => false,
-        });
-        met.all(|it| it)
+        goals.is_none_or(|goals| is_met(goals, freed))
     }
 
     /// Returns images that stay although the daemon knows nothing that keeps them.
@@ -249,4 +244,14 @@ impl<'a> Removals<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether this reaches all goals.
+pub(super) fn is_met(goals: &[Goal], freed: &Needed) -> bool {
+    let mut met = goals.iter().map(|goal| match goal.unit {
+        GoalUnit::Bytes { block: 1 } => freed.bytes() >= goal.amount,
+        GoalUnit::Bytes { .. } => freed.blocks() >= goal.amount,
+        GoalUnit::Inodes => false,
+    });
+    met.all(|it| it)
 }

@@ -28,7 +28,7 @@ fn requests() -> impl Strategy<Value = ImageParts<PruneFilters>> {
 }
 
 /// Says of all blobs that they were pulled, so that layers may go.
-fn pulled(mut world: World) -> World {
+pub(super) fn pulled(mut world: World) -> World {
     let key = "containerd.io/distribution.source.docker.io";
     for name in ["A", "A2", "B", "C", "D", "A.config", "A2.config"] {
         let is_here = |world: &mut World| {
@@ -107,7 +107,11 @@ fn startable(
 }
 
 /// Asserts that each record can be started from what it could be started from before.
-fn keeps_a_copy(before: &World, after: &World, cuts: &[Cut]) -> Result<(), TestCaseError> {
+pub(super) fn keeps_a_copy(
+    before: &World,
+    after: &World,
+    cuts: &[Cut],
+) -> Result<(), TestCaseError> {
     let inventory = before.inventory();
     let here = |world: &World| {
         let mut here = world.namespaces[World::NAMESPACE].clone();
@@ -134,7 +138,7 @@ fn keeps_a_copy(before: &World, after: &World, cuts: &[Cut]) -> Result<(), TestC
 }
 
 /// What is left when the plan has been carried out and containerd has collected.
-fn collected(world: &World, outcome: &Outcome) -> World {
+pub(super) fn collected(world: &World, outcome: &Outcome) -> World {
     let mut world = cut(&carried_out(world, outcome), &outcome.plan.cuts);
     let rules = world.rules;
     let here = world.within(World::NAMESPACE).here();
