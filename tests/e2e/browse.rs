@@ -1,12 +1,13 @@
 //! `reclaim browse` in a real terminal of 80 by 24, driven by its keys.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fs, thread};
 
 use reclaim_model::HumanSize;
 use reclaim_testkit::{Layer, image};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::rig::Rig;
 

@@ -1,7 +1,5 @@
 //! `df --html`: the page in a real browser shows what `df` and `why` say.
 
-use std::fs;
-
 use reclaim_testkit::{Browser, Layer, image};
 use serde_json::Value;
 
@@ -182,10 +180,6 @@ async fn the_page_is_dark_light_and_printed() {
     let dark = browser.picture();
     assert_ne!(light, dark);
     assert!(browser.print().starts_with(b"%PDF-"));
-    if let Ok(kept) = std::env::var("RECLAIM_TEST_PICTURES") {
-        fs::write(format!("{kept}/page-light.png"), light).unwrap();
-        fs::write(format!("{kept}/page-dark.png"), dark).unwrap();
-    }
 }
 
 /// Standard output is a file, too; a folder that does not exist is named.

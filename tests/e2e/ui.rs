@@ -40,13 +40,11 @@ impl Ui {
     /// Sends a request as any program on the machine can, and returns the status line and the rest.
     fn get(&self, path: &str, headers: &[(&str, &str)]) -> (String, String) {
         let mut stream = TcpStream::connect(self.host()).unwrap();
-        let mut request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n");
+        write!(stream, "GET {path} HTTP/1.1\r\nConnection: close\r\n").unwrap();
         for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
+            write!(stream, "{name}: {value}\r\n").unwrap();
         }
-        stream
-            .write_all(format!("{request}\r\n").as_bytes())
-            .unwrap();
+        write!(stream, "\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (status, rest) = answer.split_once("\r\n").unwrap();

@@ -122,13 +122,11 @@ pub(crate) fn export(map: &StoreMap) -> Export {
             .iter()
             .map(|object| file(object, number(object)))
             .collect();
-        let mut folder = root.at([namespace]);
-        add_namespace(&mut folder, usage, objects, &files);
+        let folder = root.at([namespace]);
+        add_namespace(folder, usage, objects, &files);
     }
-    for column in [Column::Orphaned] {
-        let bytes = map.usage.total.column(column).total_bytes();
-        root.add(column_name(column), bytes);
-    }
+    let orphaned = map.usage.total.column(Column::Orphaned).total_bytes();
+    root.add(column_name(Column::Orphaned), orphaned);
     if let Some(outside) = &map.usage.outside_records {
         let unrecorded = outside.unrecorded.iter().map(|found| found.bytes).sum();
         root.add("Directories without a record", unrecorded);

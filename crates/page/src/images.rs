@@ -45,11 +45,8 @@ impl Row<'_> {
             Err(reason) => {
                 let more = holders.len().saturating_sub(MOST_HOLDERS);
                 holders.truncate(MOST_HOLDERS);
-                let mut text = format!("stays: {} by {}", reason.text(), holders.join(", "));
-                if more > 0 {
-                    text.push_str(&format!(" and {more} more"));
-                }
-                text
+                let more = and_more(more);
+                format!("stays: {} by {}{more}", reason.text(), holders.join(", "))
             }
         }
     }
@@ -64,6 +61,14 @@ impl Row<'_> {
             self.image.size.shared_bytes,
             self.image.reclaimable_alone_bytes,
         )
+    }
+}
+
+/// Returns what ends a list of which `more` are left out.
+pub(crate) fn and_more(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        _ => format!(" and {more} more"),
     }
 }
 

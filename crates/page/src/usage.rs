@@ -8,6 +8,7 @@ use reclaim_model::{
 
 use crate::cells::{Cell, cells};
 use crate::html::Html;
+use crate::images::and_more;
 use crate::treemap::{Rectangle, divide};
 use crate::verdict::{Kind, why};
 
@@ -177,15 +178,12 @@ fn describe(usage: &NamespaceUsage, cell: &Cell<'_>) -> String {
         .map(name)
         .collect();
     let more = cell.images.len() - names.len();
-    let mut who = match &names[..] {
+    let who = match &names[..] {
         [] if cell.merged > 0 => format!("{} smaller ones", cell.merged),
         [] => "Not of an image".to_owned(),
         [one] if more == 0 => one.clone(),
-        several => format!("Shared by {}", several.join(", ")),
+        several => format!("Shared by {}{}", several.join(", "), and_more(more)),
     };
-    if more > 0 {
-        who.push_str(&format!(" and {more} more"));
-    }
     let Cell {
         content_bytes,
         unpacked_bytes,

@@ -39,8 +39,8 @@ mod shortfall;
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Column, Container, Digest, DiskUsage, FreedBlob, Gap, Inventory, Namespace, NamespaceInventory,
-    NamespaceUsage, OutsideRecords, SnapshotSizes, StoreMap, UsageByColumn,
+    Column, Container, Digest, DiskUsage, FreedBlob, Gap, Inventory, LeaseHolding, Namespace,
+    NamespaceInventory, NamespaceUsage, OutsideRecords, SnapshotSizes, StoreMap, UsageByColumn,
 };
 
 use crate::facts::Facts;
@@ -89,6 +89,26 @@ struct Counted<'c, 'a> {
     weights: &'c [Weight],
     /// The blobs that another namespace keeps.
     kept_elsewhere: &'c BTreeSet<&'a Digest>,
+}
+
+impl Counted<'_, '_> {
+    /// Lists what leases hold that nothing else needs.
+    fn leases(
+        &self,
+        namespace: &Namespace,
+        roles: &Roles<'_>,
+        bytes: &SnapshotSizes,
+    ) -> Vec<LeaseHolding> {
+        let held = HeldByLeases {
+            inventory: self.inventory,
+            namespace,
+            graph: &self.facts.graph,
+            roles,
+        };
+        let mut leased = held.in_columns(self.columns);
+        leased.measure(bytes);
+        leased.leases
+    }
 }
 
 /// Adds everything up.
@@ -145,15 +165,8 @@ fn add_up<'a>(input: &UsageInput<'a>, mut visit: impl FnMut(&Counted<'_, 'a>)) -
         for image in &mut images {
             image.holders = roles.assign(std::mem::take(&mut image.holders));
         }
-        let held = HeldByLeases {
-            inventory,
-            namespace: name,
-            graph: &facts.graph,
-            roles: &roles,
-        };
-        let mut leased = held.in_columns(&columns);
-        leased.measure(bytes);
-        let mut found = NamespaceUsage::new(name.clone(), images, leased.leases);
+        let leases = counted.leases(name, &roles, bytes);
+        let mut found = NamespaceUsage::new(name.clone(), images, leases);
         let parts = Slimmable {
             inventory,
             namespace: name,

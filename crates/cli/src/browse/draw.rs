@@ -118,8 +118,8 @@ fn row_text(state: &State, row: &Row, width: usize) -> String {
     let mark = if state.is_marked(row) { "*" } else { " " };
     let open = match row {
         Row::Part(..) | Row::Object(..) => " ",
-        _ if state.is_open(row) => "-",
-        _ => "+",
+        Row::Repository(..) | Row::Image(_) | Row::Manifest(..) if state.is_open(row) => "-",
+        Row::Repository(..) | Row::Image(_) | Row::Manifest(..) => "+",
     };
     let outer = usize::from(state.is_tree);
     let depth = match row {
@@ -161,7 +161,7 @@ fn cells(state: &State, row: &Row) -> [String; 4] {
         Row::Part(image, part) => {
             let what = match part {
                 Part::Snapshots => "unpacked layers",
-                _ => "compressed layers",
+                Part::Layers | Part::Platforms | Part::BuildHistory => "compressed layers",
             };
             let bytes = rows::part_bytes(map, *image, *part);
             [
@@ -224,14 +224,14 @@ fn status_text(state: &State) -> String {
     }
     let (images, freed) = state.marked_images();
     let parts = state.marked_parts();
-    let mut text = match images {
+    let marked = match images {
         0 => format!("sorted by {}; nothing marked", state.sort.text()),
         _ => format!("marked: {images} images, {} together", HumanSize(freed)),
     };
-    if parts > 0 {
-        text.push_str(&format!("; {parts} parts of images"));
+    match parts {
+        0 => marked,
+        _ => format!("{marked}; {parts} parts of images"),
     }
-    text
 }
 
 fn key_text(view: &View) -> &'static str {

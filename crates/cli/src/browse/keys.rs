@@ -1,11 +1,16 @@
 //! What each key does.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "terminals have more keys than the screen uses"
+)]
+
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::state::{State, View};
 
 /// What a key requests beyond the state of the screen.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// Show why the thing at the cursor is kept.
     Why,

@@ -8,7 +8,7 @@ use crossterm::event::{Event, EventStream, KeyEventKind};
 use futures::StreamExt;
 use ratatui::DefaultTerminal;
 use reclaim_engine::{Controls, Progress, RunOptions};
-use reclaim_model::{Answers, Namespace, PruneRequest, Report, StoreMap, chain};
+use reclaim_model::{Answers, Namespace, PruneRequest, Report, Selection, StoreMap, chain};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
@@ -128,19 +128,18 @@ impl Screen {
     /// Begins what a key requests; returns the exit status if it ends the screen.
     fn act(&mut self, action: Action) -> Option<Exit> {
         match action {
-            Action::Quit if matches!(self.state.view, View::Busy(_)) => match &self.cancel {
-                Some(cancel) => {
+            Action::Quit if matches!(self.state.view, View::Busy(_)) => {
+                if let Some(cancel) = &self.cancel {
                     cancel.cancel();
                     let what = "stopping after the removals under way";
                     self.state.view = View::Busy(what.to_owned());
-                }
-                // It only reads, or it is a run of the daemon, which goes on.
-                None => {
+                } else {
+                    // It only reads, or it is a run of the daemon, which goes on.
                     self.work = None;
                     self.state.view = View::List;
                     self.state.message = Some("stopped waiting".to_owned());
                 }
-            },
+            }
             Action::Quit => return Some(Exit::Done),
             Action::Reload => self.begin("reading the store", read(Arc::clone(&self.backend))),
             Action::Why => {
@@ -251,8 +250,11 @@ impl Screen {
 /// Returns what a request does with images.
 fn change(request: &PruneRequest) -> Change {
     match request.selection {
-        reclaim_model::Selection::Parts(_) => Change::Slim,
-        _ => Change::Removal,
+        Selection::Parts(_) => Change::Slim,
+        Selection::Filters(_)
+        | Selection::Named(_)
+        | Selection::Project(_)
+        | Selection::Rule(_) => Change::Removal,
     }
 }
 
@@ -287,8 +289,8 @@ async fn run(
     let mut reports = Vec::new();
     for (request, confirmed) in planned {
         let show = |event| {
-            // The screen may have stopped listening.
-            let _ = progress.send(event);
+            // An error means that the screen has stopped listening.
+            progress.send(event).ok();
         };
         let controls = Controls {
             options: &options,

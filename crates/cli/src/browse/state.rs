@@ -190,7 +190,7 @@ impl State {
         };
         let part = match row {
             Row::Part(_, part) => Some(part),
-            _ => None,
+            Row::Repository(..) | Row::Image(_) | Row::Manifest(..) | Row::Object(..) => None,
         };
         // The layers of an image in use can go; the image cannot.
         let images: Vec<usize> = images
@@ -200,7 +200,9 @@ impl State {
         if images.is_empty() {
             self.message = Some(match row {
                 Row::Image(image) => rows::verdict(&self.images()[image]),
-                _ => "every image here stays; Enter says why".to_owned(),
+                Row::Repository(..) | Row::Part(..) | Row::Manifest(..) | Row::Object(..) => {
+                    "every image here stays; Enter says why".to_owned()
+                }
             });
         }
         let marks = images

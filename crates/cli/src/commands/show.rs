@@ -74,7 +74,7 @@ pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, Command
     match args.format {
         DfFormat::Json => output::json(&usage)?,
         DfFormat::Ncdu | DfFormat::Table => {
-            output::data(&text::df::usage(&usage, globals.truncation()))?
+            output::data(&text::df::usage(&usage, globals.truncation()))?;
         }
     }
     output::messages(&text::warnings(&usage.warnings, globals.truncation()));

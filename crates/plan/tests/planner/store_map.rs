@@ -47,7 +47,7 @@ fn each_object_names_its_images_and_what_else_keeps_it() {
     world.image(&library("a:1"), "A");
     world.image(&library("b:1"), "B");
     world.snapshot(
-        &chain("left").to_string(),
+        &chain("left"),
         Some(&chain("base")),
         SnapshotKind::Committed,
     );
