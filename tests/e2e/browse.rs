@@ -193,7 +193,7 @@ async fn marked_images_show_their_joint_sum_and_go_after_the_plan() {
     assert_eq!(left, ["docker.io/library/old:1", "docker.io/library/web:1"]);
     // The list was read again meanwhile.
     terminal.press(&["Escape"]);
-    let list = terminal.shows("space mark");
+    let list = terminal.shows(" 2 images, ");
     assert!(
         !list.contains("app:1") && list.contains("2 images"),
         "{list}"
@@ -280,6 +280,33 @@ async fn a_part_of_an_image_is_freed_and_the_image_stays() {
     terminal.press(&["q"]);
     terminal.press(&["q"]);
     assert_eq!(terminal.status(), 0);
+}
+
+/// Names and holders of others are text: none of them can move the cursor or set the title.
+#[tokio::test]
+async fn names_of_others_do_not_control_the_terminal() {
+    let rig = Rig::quiet().await;
+    let hostile = "evil\u{1b}[2J\u{1b}]0;owned\u{7}\u{202e}\r\n:1";
+    image(hostile)
+        .layers([Layer::random(1, 1_000)])
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let terminal = Terminal::start(&rig, "");
+    let screen = terminal.shows("nothing marked");
+    assert!(
+        screen.contains("evil\u{fffd}[2J\u{fffd}]0;owned"),
+        "{screen}"
+    );
+    assert!(screen.contains("NAME"), "{screen}");
+    terminal.press(&["Enter"]);
+    terminal.shows("Why it is kept");
+    terminal.escape();
+    terminal.press(&["Right", "Space", "a"]);
+    let plan = terminal.shows("Carry it out? y, n");
+    assert!(plan.contains("evil\u{fffd}[2J"), "{plan}");
+    let title = terminal.tmux(&["display-message", "-p", "#{pane_title}"]);
+    assert!(!title.contains("owned"), "{title}");
 }
 
 #[tokio::test]

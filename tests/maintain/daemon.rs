@@ -271,12 +271,26 @@ async fn refuses_an_invalid_configuration_and_keeps_the_old_one() {
     assert!(daemon.stop().await.success());
 }
 
-/// The families that have no series without failed calls, and without TLS. `tests/serve/metrics.rs` has
-/// them.
-const WITHOUT_SERIES: [&str; 2] = [
+/// The families that have no series without failed calls, and without TLS: `tests/serve/metrics.rs` has
+/// them. Nor has one without a policy that frees parts of images.
+const WITHOUT_SERIES: [&str; 3] = [
     "reclaim_containerd_call_errors_total",
+    "reclaim_images_slimmed_total",
     "reclaim_tls_expiry_timestamp_seconds",
 ];
+
+#[tokio::test]
+async fn images_that_lose_a_part_are_counted() {
+    let host = Host::start(64 * MIB).await;
+    host.image("a:1", 1, 1000).await;
+    let marks = "high = \"60%\"\nlow = \"40%\"\n";
+    let always = PRESSURE.replace(marks, "free = [\"snapshots\"]\n");
+    host.configure(&with_metrics(&always));
+    let daemon = Daemon::start(&host);
+    let slimmed = "reclaim_images_slimmed_total{policy=\"pressure\",part=\"snapshots\"}";
+    daemon.wait_for(slimmed, |value| value == 1).await;
+    assert!(daemon.stop().await.success());
+}
 
 #[tokio::test]
 async fn metrics_have_every_family_with_its_help() {

@@ -11,12 +11,13 @@ use crate::matrix::{Case, Violations, announce, cases};
 use crate::run::{PRUNE_DANGLING, RunOutput, Victim, reclaim, run_with_faults};
 
 /// A slim of every part, as [`super::slimming`] requests. `--remote` makes every read of a document a
-/// call.
-const SLIM: [&str; 10] = [
+/// call, and hides whether a mirror serves the layers.
+const SLIM: [&str; 11] = [
     "image",
     "slim",
     "--snapshots",
     "--layers",
+    "--mirrored-layers",
     "--platforms",
     "--all",
     "--force",
