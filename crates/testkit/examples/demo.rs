@@ -9,10 +9,10 @@
     reason = "a demo prints to the terminal"
 )]
 
-use std::env;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+use std::{env, fs, io, thread};
 
 use jiff::{Timestamp, ToSpan};
 use reclaim_testkit::{
@@ -20,6 +20,15 @@ use reclaim_testkit::{
     labels,
 };
 use tonic::Status;
+
+/// The command of the screen.
+const BROWSE: &str = "browse -n moby";
+
+/// The command that changes the store.
+const PRUNE: &str = "image prune -n moby --all --force";
+
+/// The page of the store before that.
+const PAGE: &str = "target/demo.html";
 
 /// The scenes: captions and commands.
 const SCENES: [(&str, &str); 5] = [
@@ -33,7 +42,7 @@ const SCENES: [(&str, &str); 5] = [
     ),
     (
         "The prune: the same images, the same bytes (none of debian:12, which k8s.io has too)",
-        "image prune -n moby --all --force",
+        PRUNE,
     ),
     ("The remaining images", "image ls -n moby"),
     (
@@ -62,14 +71,94 @@ async fn main() -> ExitCode {
         eprintln!("error: fill the private containerd: {status}");
         return ExitCode::FAILURE;
     }
-    for (caption, arguments) in SCENES {
-        println!("\n# {caption}\n$ reclaim {arguments}");
-        if let Err(error) = run(&reclaim, arguments, containerd.address()) {
+    match show(&reclaim, containerd.address()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
             eprintln!("error: run `{}`: {error}", reclaim.display());
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
+}
+
+/// Plays the scenes.
+fn show(reclaim: &Path, address: &str) -> io::Result<()> {
+    let before = SCENES.iter().position(|(_, command)| *command == PRUNE);
+    let (before, after) = SCENES.split_at(before.expect("the demo prunes"));
+    let play = |scenes: &[(&str, &str)]| {
+        scenes.iter().try_for_each(|(caption, arguments)| {
+            println!("\n# {caption}\n$ reclaim {arguments}");
+            run(reclaim, arguments, address)
+        })
+    };
+    play(before)?;
+    println!("\n# The screen, with two images marked: what both free together\n$ reclaim {BROWSE}");
+    println!("{}", screen(reclaim, address)?);
+    fs::create_dir_all("target")?;
+    run(reclaim, &format!("df --html {PAGE}"), address)?;
+    play(after)?;
+    let page = fs::canonicalize(PAGE)?;
+    println!(
+        "\n# The store before the prune, for a browser\nfile://{}",
+        page.display()
+    );
+    Ok(())
+}
+
+/// Opens the screen in a terminal, marks the first two images, and returns what it shows.
+fn screen(reclaim: &Path, address: &str) -> io::Result<String> {
+    let folder = tempfile::tempdir()?;
+    let terminal = Terminal(folder.path().join("tmux"));
+    let command = format!("{} --address {address} {BROWSE}", reclaim.display());
+    terminal.tmux(&["new-session", "-d", "-x", "90", "-y", "14", &command])?;
+    terminal.wait_for("nothing marked")?;
+    terminal.tmux(&["send-keys", "Space", "Space"])?;
+    terminal.wait_for("marked: 2 images")?;
+    terminal.tmux(&["capture-pane", "-e", "-p"])
+}
+
+/// A server of tmux, by its socket. It ends with this value.
+struct Terminal(PathBuf);
+
+impl Terminal {
+    fn tmux(&self, arguments: &[&str]) -> io::Result<String> {
+        let mut command = Command::new("tmux");
+        command
+            .arg("-S")
+            .arg(&self.0)
+            .args(["-f", "/dev/null"])
+            .args(arguments);
+        command
+            .env("TERM", "xterm-256color")
+            .env("LC_ALL", "C.UTF-8");
+        command
+            .env_remove("CONTAINERD_NAMESPACE")
+            .env_remove("RECLAIM_LOG");
+        let output = command.stdin(Stdio::null()).output()?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            Err(io::Error::other(format!("tmux: {error}")))
+        }
+    }
+
+    fn wait_for(&self, text: &str) -> io::Result<()> {
+        for _ in 0..200 {
+            if self.tmux(&["capture-pane", "-p"])?.contains(text) {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Err(io::Error::other(format!(
+            "the screen does not show `{text}`"
+        )))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]).ok();
+    }
 }
 
 /// Runs a command and lets it print.
@@ -80,6 +169,7 @@ fn run(reclaim: &Path, arguments: &str, address: &str) -> io::Result<()> {
         // These would change the output.
         .env_remove("CONTAINERD_NAMESPACE")
         .env_remove("RECLAIM_LOG")
+        .env("NODE_NAME", "demo")
         .stdin(Stdio::null())
         .status()?;
     if status.success() {

@@ -9,19 +9,23 @@ use anstyle_svg::Term;
 
 use crate::binaries::{self, BuildScope};
 use crate::failure::Failure;
-use crate::machine::{self, CONTAINERD, PROTOC};
+use crate::machine::{self, CHROMIUM, CONTAINERD, PROTOC, TMUX};
 use crate::shell;
 use crate::workspace::Workspace;
 
 /// The commands of the demo that are drawn, and the files in `docs/pictures`.
-const PICTURES: [(&str, &str); 2] = [
+const PICTURES: [(&str, &str); 3] = [
     ("reclaim image prune -n moby --all --dry-run", "dry-run.svg"),
     ("reclaim image prune -n moby --all --force", "prune.svg"),
+    ("reclaim browse -n moby", "browse.svg"),
 ];
+
+/// The page that the demo writes, and its picture, which depends on the fonts of the machine.
+const PAGE: (&str, &str) = ("target/demo.html", "docs/pictures/page.png");
 
 /// Sets up the machine, builds and runs the demo.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
-    machine::provide(&[PROTOC, CONTAINERD])?;
+    machine::provide(&[PROTOC, CONTAINERD, TMUX])?;
     shell::run(&mut command(workspace, BuildScope::Binaries)?)
 }
 
@@ -40,12 +44,28 @@ fn command(workspace: &Workspace, scope: BuildScope) -> Result<Command, Failure>
 
 /// Runs the demo and writes the pictures.
 pub(crate) fn draw_pictures(workspace: &Workspace) -> Result<(), Failure> {
-    machine::provide(&[PROTOC, CONTAINERD])?;
+    machine::provide(&[PROTOC, CONTAINERD, TMUX, CHROMIUM])?;
     let output = record(workspace, BuildScope::Binaries)?;
     for (path, svg) in pictures(workspace, &output)? {
         fs::write(&path, svg).map_err(|error| Failure::file("write", &path, &error))?;
         println!("{}", workspace.short(&path));
     }
+    let (page, picture) = PAGE;
+    let page = workspace.root.join(page);
+    let mut browser = Command::new(CHROMIUM.program);
+    browser
+        .args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+        ])
+        .arg(format!("--screenshot={picture}"))
+        .arg("--window-size=1000,1000")
+        .arg(format!("file://{}", page.display()))
+        .current_dir(&workspace.root);
+    shell::run(&mut browser)?;
+    println!("{picture}");
     Ok(())
 }
 
