@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::diary::{Broken, hold};
 use crate::host::{Host, NAMESPACES};
 use crate::picture::{GUARD, HOLD, Space};
-use crate::registry::ImageId;
+use crate::registry::{ImageId, SNAPSHOTTER};
 
 /// How long after a fault or a start events may be missed: the daemon reconnects within it.
 const DEAF: SignedDuration = SignedDuration::from_mins(8);
@@ -148,10 +148,17 @@ impl Host {
 
     fn check_content(&self, namespace: &str, space: &Space) -> Result<(), Broken> {
         self.fake.look(|state| {
-            let there = &state.namespaces[namespace].content;
+            let found = &state.namespaces[namespace];
             for (name, record) in &space.records {
-                let parts = self.registry.images[record.image].blobs();
-                let missing = parts.iter().find(|it| !there.contains_key(*it));
+                let image = &self.registry.images[record.image];
+                let unpacked = (SNAPSHOTTER.to_owned(), image.chain.clone());
+                let needed = if found.snapshots.contains_key(&unpacked) {
+                    // A policy may have freed its compressed layers.
+                    vec![image.target.clone(), image.config.clone()]
+                } else {
+                    image.blobs()
+                };
+                let missing = needed.iter().find(|it| !found.content.contains_key(*it));
                 hold(missing.is_none(), || {
                     format!("`{name}` in {namespace} lacks {missing:?}")
                 })?;

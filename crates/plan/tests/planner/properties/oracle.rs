@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use reclaim_model::{
     Container, ContainerSource, Digest, Document, HolderKind, Inventory, LeaseResource,
-    NamespaceInventory, SnapshotId,
+    NamespaceInventory, SnapshotId, SnapshotKind,
 };
 
 use crate::world::{Outcome, World, now};
@@ -43,8 +43,7 @@ pub(super) fn check(world: &World, outcome: &Outcome) -> Result<(), TestCaseErro
                     {
                         all_stay(&inventory, pruned, outcome, &chain)?;
                     }
-                    let of_container = id.key.strip_suffix("-init").unwrap_or(&id.key);
-                    if of_container == lease.id
+                    if is_of_container(pruned, id, &lease.id)
                         && let Some(chain) = chain(pruned, id)
                         && !is_proven(&inventory, pruned, &same(world, pruned, &lease.id), &chain)
                     {
@@ -154,6 +153,21 @@ fn below(inventory: &Inventory, digest: &Digest) -> BTreeSet<Digest> {
     }
 }
 
+/// The chains of the configurations that a document leads to.
+pub(super) fn chains(inventory: &Inventory, digest: &Digest) -> BTreeSet<Digest> {
+    let below = below(inventory, digest);
+    let documents = below.iter().filter_map(|it| inventory.documents.get(it));
+    documents
+        .filter_map(|document| match document {
+            Document::Config(config) => config.chain_id.clone(),
+            Document::Index(_)
+            | Document::Manifest(_)
+            | Document::Torn(_)
+            | Document::NotRead(_) => None,
+        })
+        .collect()
+}
+
 /// At least one record stays of each target with this chain.
 fn all_stay(
     inventory: &Inventory,
@@ -179,6 +193,17 @@ fn one_stays(
     let is_kept = kept.any(|kept| kept.target == *target);
     prop_assert!(!is_any || is_kept, "no record of {target} is left");
     Ok(())
+}
+
+/// Whether a snapshot that a lease holds is that of the container of the same ID. A committed one is
+/// not, except Docker's `-init`: BuildKit's leases have the IDs of the snapshots of its cache.
+fn is_of_container(pruned: &NamespaceInventory, id: &SnapshotId, lease: &str) -> bool {
+    let is_active = || {
+        let list = pruned.snapshots.get(&id.snapshotter).into_iter().flatten();
+        list.clone()
+            .any(|it| *it.key == *id.key && it.kind != SnapshotKind::Committed)
+    };
+    id.key.strip_suffix("-init") == Some(lease) || *id.key == *lease && is_active()
 }
 
 fn is_there(pruned: &NamespaceInventory, id: &SnapshotId) -> bool {

@@ -118,10 +118,14 @@ pub(super) fn keeps_a_copy(
         sort(&mut here);
         here
     };
-    let (before, after) = (here(before), here(after));
+    // What is garbage already goes whatever the plan is.
+    let rules = before.rules;
+    let (before, after) = (naive::collected(&here(before), rules), here(after));
     for (index, image) in after.images.iter().enumerate() {
         let was = before.images.iter().position(|it| it.name == image.name);
-        let was = startable(&inventory, &before, was.unwrap());
+        let Some(was) = was.map(|was| startable(&inventory, &before, was)) else {
+            continue;
+        };
         let now = startable(&inventory, &after, index);
         let platforms = cuts.iter().filter_map(Cut::platform);
         let platforms: BTreeSet<String> = platforms.map(ToString::to_string).collect();
