@@ -66,13 +66,19 @@ impl Terminal {
     /// Waits until the screen has a text, and returns the screen.
     #[track_caller]
     fn shows(&self, text: &str) -> String {
+        self.shows_all(&[text])
+    }
+
+    /// Waits until the screen has all of these texts at once, and returns the screen.
+    #[track_caller]
+    fn shows_all(&self, texts: &[&str]) -> String {
         let begun = Instant::now();
         loop {
             let screen = self.screen();
-            if screen.contains(text) {
+            if texts.iter().all(|text| screen.contains(text)) {
                 return screen;
             }
-            assert!(begun.elapsed() < PATIENCE, "no `{text}` on\n{screen}");
+            assert!(begun.elapsed() < PATIENCE, "no {texts:?} on\n{screen}");
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -178,7 +184,7 @@ async fn marked_images_show_their_joint_sum_and_go_after_the_plan() {
     let plan = terminal.shows("Carry it out? y, n");
     assert!(plan.contains(&both), "no `{both}` on\n{plan}");
     terminal.press(&["n"]);
-    terminal.shows("marked: 2 images");
+    terminal.shows_all(&["space mark", "marked: 2 images"]);
     assert_eq!(names(&rig).await.len(), 4);
 
     terminal.press(&["a"]);
@@ -193,7 +199,7 @@ async fn marked_images_show_their_joint_sum_and_go_after_the_plan() {
     assert_eq!(left, ["docker.io/library/old:1", "docker.io/library/web:1"]);
     // The list was read again meanwhile.
     terminal.press(&["Escape"]);
-    let list = terminal.shows(" 2 images, ");
+    let list = terminal.shows_all(&["space mark", " 2 images, "]);
     assert!(
         !list.contains("app:1") && list.contains("2 images"),
         "{list}"
