@@ -25,6 +25,7 @@ mod leased;
 mod left;
 mod lists;
 mod manual;
+mod namespaces;
 mod ncdu;
 mod node;
 mod output;

@@ -53,6 +53,35 @@ async fn a_daemon_gets_the_exact_target_in_bytes() {
     }
 }
 
+/// A daemon keeps 8 plans, so it cannot keep those of 9 namespaces until the answer.
+#[tokio::test]
+async fn asks_about_all_namespaces_only_if_the_daemon_keeps_their_plans() {
+    let (rig, _daemon, host) = hosted(&[]).await;
+    for number in 1..=9 {
+        let namespace = rig.containerd.namespace(&format!("n{number}"));
+        image("docker.io/library/app:1")
+            .layers([Layer::random(number, 100)])
+            .build(&namespace)
+            .await
+            .unwrap();
+        if number == 8 {
+            let prune = ["--host", &host, "image", "prune", "-aA"];
+            let asked = rig.reclaim_with("y\n", &prune).exits(0);
+            assert_eq!(asked.stdout.matches("untagged: app:1").count(), 8);
+        }
+    }
+    let prune = ["--host", &host, "image", "prune", "-aA"];
+    let refused = rig.reclaim_with("y\n", &prune).exits(1);
+    assert_eq!(
+        refused.stderr,
+        "error: cannot confirm 9 namespaces at once: the daemon keeps 8 plans\n\
+         hint: use --force, which does not ask, or --namespace\n"
+    );
+    let forced = ["--host", &host, "image", "prune", "-aA", "-f"];
+    let pruned = rig.reclaim(&forced).exits(0);
+    assert_eq!(pruned.stdout.matches("untagged: app:1").count(), 1);
+}
+
 /// The exit status is that of the signal.
 #[tokio::test]
 async fn a_signal_ends_the_command_and_not_the_run() {

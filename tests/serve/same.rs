@@ -52,6 +52,11 @@ const CALLS: &[&[&str]] = &[
     &["image", "prune", "--all", "--dry-run"],
     &["image", "prune", "--all", "--dry-run", "--format", "json"],
     &["image", "prune", "--dry-run", "--filter", "until=24h"],
+    &["image", "prune", "-aA", "--dry-run", "--format", "json"],
+    &["image", "prune", "-aA", "--dry-run"],
+    &["image", "ls", "-A"],
+    &["image", "ls", "-A", "--format", "json"],
+    &["df", "-A"],
     &[
         "image",
         "prune",

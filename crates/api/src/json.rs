@@ -5,6 +5,7 @@
 
 mod client;
 mod form;
+mod namespaces;
 mod restore;
 mod routes;
 
@@ -37,6 +38,7 @@ use crate::service::{Service, ServiceError, events};
 
 use routes::Routes;
 
+pub use crate::plans::MAX_PLANS;
 pub use client::{HostClient, HostError, HostRuns};
 pub use form::{ErrorForm, Options, PolicyForecasts, PolicyHistory, RunRequest, Undo};
 
@@ -69,6 +71,7 @@ fn routes() -> Routes {
         .post("/plan", Role::Read, plan)
         .post("/plans/{plan}/apply", Role::Prune, apply)
         .post("/prune", Role::Prune, prune)
+        .get("/namespaces", Role::Read, namespaces::namespaces)
         .get("/images", Role::Read, images)
         .get("/projects", Role::Read, projects)
         .get("/df", Role::Read, disk_usage)

@@ -9,8 +9,8 @@ use reclaim_engine::now;
 use reclaim_model::{Plan, PruneRequest};
 use uuid::Uuid;
 
-/// How many plans are kept.
-const MAX_PLANS: usize = 8;
+/// How many plans a daemon keeps.
+pub const MAX_PLANS: usize = 8;
 
 /// How long a plan is kept.
 const MAX_AGE: Duration = Duration::from_secs(15 * 60);

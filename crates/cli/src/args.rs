@@ -11,7 +11,7 @@ pub(crate) mod serve;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-pub(crate) use globals::{Globals, LogFormat};
+pub(crate) use globals::{AllNamespacesArgs, Globals, LogFormat, Scope, ScopeError};
 use image::ImageCommand;
 
 /// Remove unused container images from a containerd host
@@ -70,7 +70,8 @@ pub(crate) enum Command {
     /// unpacked images, and platforms that the machine does not run (`reclaim image slim`); and
     /// unused images (`reclaim image prune --all`). The steps overlap, so they do not add up.
     ///
-    /// With --namespace only that namespace is listed; the total still covers all namespaces.
+    /// With --namespace only that namespace is listed; the total still covers all namespaces. Without it,
+    /// or with --all-namespaces, all are listed.
     Df(DfArgs),
 
     /// Look through images on a screen, mark some, and remove them
@@ -212,6 +213,9 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct DfArgs {
+    #[command(flatten)]
+    pub(crate) namespaces: AllNamespacesArgs,
+
     /// Show each image and lease too
     ///
     /// For an image: its size, how much it shares, and how much removing it alone would free. For a

@@ -11,8 +11,8 @@ use reclaim_engine::{
 };
 use reclaim_maintenance::RegistrySource;
 use reclaim_model::{
-    Answers, AuditQuery, DiskUsage, HeldRuns, ImageList, Namespace, PinRequest, Pins, Plan,
-    ProjectList, PruneRequest, Report, RestoreCall, Restores, Separator, StoreMap,
+    Answers, AuditQuery, DiskUsage, HeldRuns, ImageList, Namespace, NamespaceList, PinRequest,
+    Pins, Plan, ProjectList, PruneRequest, Report, RestoreCall, Restores, Separator, StoreMap,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -158,6 +158,13 @@ impl Backend {
                     exit = stop.signalled() => Err(CommandError::LeftToDaemon(exit)),
                 }
             }
+        }
+    }
+
+    pub(crate) async fn namespaces(&self) -> Result<NamespaceList, CommandError> {
+        match self {
+            Self::Direct(engine) => Ok(engine.namespaces().await?),
+            Self::Host(client) => Ok(client.namespaces().await?),
         }
     }
 

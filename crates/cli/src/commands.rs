@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod inhibit;
 pub(crate) mod maintain;
 pub(crate) mod manual;
+pub(crate) mod namespaces;
 pub(crate) mod pin;
 pub(crate) mod policy;
 pub(crate) mod project;

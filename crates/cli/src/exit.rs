@@ -12,8 +12,9 @@ use reclaim_compose::ComposeError;
 use reclaim_daemon::DaemonError;
 use reclaim_daemon::config::ConfigError;
 use reclaim_engine::{AuditError, ConnectError, DockerError, NotFound, RunError};
-use reclaim_model::{FilterError, NamespaceError, PRUNE_FILTER_KEYS, chain};
+use reclaim_model::{FilterError, Namespace, NamespaceError, PRUNE_FILTER_KEYS, chain};
 
+use crate::args::ScopeError;
 use crate::commands::inhibit::code_of_start;
 use crate::{output, text};
 
@@ -36,6 +37,26 @@ pub(crate) enum Exit {
     Stopped(u8),
     /// The status of the command that `reclaim inhibit` ran.
     OfCommand(u8),
+}
+
+impl Exit {
+    /// Returns the worse of two, for a command that did the same in several namespaces.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        let severity = |exit| match exit {
+            Self::Done => 0,
+            Self::Partial => 1,
+            Self::TargetNotMet => 2,
+            Self::Busy => 3,
+            Self::Failed => 4,
+            Self::Usage => 5,
+            Self::Stopped(_) | Self::OfCommand(_) => 6,
+        };
+        if severity(other) > severity(self) {
+            other
+        } else {
+            self
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -85,6 +106,13 @@ pub(crate) enum CommandError {
     Listen(#[from] ListenError),
     #[error("`browse` needs a terminal; `image ls` and `df -v` print the same")]
     NoTerminal,
+    #[error(transparent)]
+    Scope(#[from] ScopeError),
+    #[error(
+        "cannot confirm {0} namespaces at once: the daemon keeps {max} plans",
+        max = reclaim_api::json::MAX_PLANS
+    )]
+    TooManyPlans(usize),
     #[error("cannot use `{0}` with --host")]
     NotWithHost(&'static str),
     #[error("cannot use `maintain` with --host, except with --once: the daemon runs its policies")]
@@ -130,6 +158,19 @@ impl CommandError {
             return Exit::Done;
         }
         output::message(format!("error: {}", chain(self)));
+        self.explain();
+        self.exit()
+    }
+
+    /// Prints the error of a command in one of several namespaces, like [`Self::report`].
+    pub(crate) fn report_in(&self, namespace: &Namespace) -> Exit {
+        output::message(format!("{namespace}: error: {}", chain(self)));
+        self.explain();
+        self.exit()
+    }
+
+    /// Prints what helps with the error.
+    fn explain(&self) {
         if let Self::Run(RunError::TargetNotMet(unmet)) = self {
             output::messages(&text::df::breakdown(&unmet.usage));
         }
@@ -142,7 +183,6 @@ impl CommandError {
         if let Some(hint) = self.hint() {
             output::message(format!("hint: {hint}"));
         }
-        self.exit()
     }
 
     fn hint(&self) -> Option<String> {
@@ -189,6 +229,9 @@ impl CommandError {
                 "correct the file, or use --no-config to leave it out: then it protects no image"
                     .to_owned(),
             ),
+            Self::TooManyPlans(_) => {
+                Some("use --force, which does not ask, or --namespace".to_owned())
+            }
             Self::Namespace(_)
             | Self::Daemon(_)
             | Self::Compose(_)
@@ -198,6 +241,7 @@ impl CommandError {
             | Self::Collector { .. }
             | Self::Host(_)
             | Self::Health(_)
+            | Self::Scope(_)
             | Self::NotWithHost(_)
             | Self::OnlyOnceWithHost
             | Self::NothingForwarded
@@ -230,6 +274,7 @@ impl CommandError {
             | Self::Collector { .. }
             | Self::Connect(ConnectError::BadAddress(_))
             | Self::Docker(DockerError::BadAddress(_) | DockerError::Unencrypted(_))
+            | Self::Scope(_)
             | Self::NotWithHost(_)
             | Self::OnlyOnceWithHost
             | Self::NothingForwarded
@@ -262,6 +307,7 @@ impl CommandError {
             | Self::Docker(_)
             | Self::Connect(_)
             | Self::Daemon(_)
+            | Self::TooManyPlans(_)
             | Self::Host(_)
             | Self::Health(_)
             | Self::Audit(_)

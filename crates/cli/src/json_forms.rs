@@ -119,7 +119,11 @@ fn words(value: &Value, found: &mut BTreeSet<String>) {
 /// The forms of each section, and the other sections to which it refers for parts of them.
 fn forms() -> Vec<(&'static str, Vec<Value>, &'static [&'static str])> {
     vec![
-        (IMAGE_PRUNE, vec![values::report()], &[]),
+        (
+            IMAGE_PRUNE,
+            vec![values::report(), values::by_namespace()],
+            &[],
+        ),
         (
             "`reclaim history --format json`",
             vec![values::held_runs()],
@@ -142,7 +146,7 @@ fn forms() -> Vec<(&'static str, Vec<Value>, &'static [&'static str])> {
         ),
         (
             "`reclaim image ls --format json`",
-            vec![values::image_list()],
+            vec![values::image_list(), values::by_namespace()],
             &[IMAGE_PRUNE],
         ),
         (

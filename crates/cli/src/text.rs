@@ -5,6 +5,7 @@ pub(crate) mod df;
 pub(crate) mod images;
 mod lines;
 pub(crate) mod named;
+pub(crate) mod namespaces;
 mod not_freed;
 pub(crate) mod policy;
 pub(crate) mod project;

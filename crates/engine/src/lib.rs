@@ -136,6 +136,7 @@ mod kubernetes;
 mod lease;
 mod measure;
 mod named;
+mod namespaces;
 mod off_thread;
 mod outcomes;
 mod owner;

@@ -28,6 +28,7 @@ mod leased;
 mod left;
 mod named;
 mod names;
+mod namespaces;
 mod pin;
 mod plan;
 mod platform;
@@ -89,6 +90,7 @@ pub use leased::{LeaseHolding, Leased};
 pub use left::{Left, LeftHolder, LeftThing};
 pub use named::{Conflict, ConflictCause, Named, NamedImages, NamedRemoval, NotRemoved};
 pub use names::{Namespace, NamespaceError, SnapshotId, Snapshotter};
+pub use namespaces::{ByNamespace, FailedNamespace, NamespaceImages, NamespaceList};
 pub use pin::{
     NotPinned, OUR_PIN_LABEL, PIN_LABEL, PIN_VALUE, Pin, PinAction, PinOutcome, PinRequest, Pins,
 };

@@ -353,7 +353,7 @@ impl HostClient {
         Ok(runs)
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, HostError> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, HostError> {
         self.read(self.send(Method::GET, path, Bytes::new()).await?)
             .await
     }

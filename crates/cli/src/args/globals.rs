@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, ValueEnum};
 use reclaim_daemon::DEFAULT_ADDRESS;
 use reclaim_daemon::config::{Config, ConfigSource, DEFAULT_KUBELET, DEFAULT_STATE};
 use reclaim_engine::{AuditLog, ContainerdConfig, Engine, this_process};
-use reclaim_model::{EntryPoint, Namespace};
+use reclaim_model::{EntryPoint, Namespace, NamespaceError};
 use tracing_subscriber::EnvFilter;
 
 use crate::text::Truncation;
+use crate::text::images::NamespaceColumn;
 
 /// Paths of containerd's own configuration, by its address.
 const CONTAINERD_CONFIGS: [(&str, &str); 4] = [
@@ -87,6 +89,10 @@ pub(crate) struct Globals {
         value_name = "NAME"
     )]
     namespace: Option<String>,
+
+    /// Whether --namespace was given, not only its variable; see [`Globals::note_origin`].
+    #[arg(skip)]
+    is_namespace_given: bool,
 
     /// The configuration file [default: /etc/reclaim/config.toml, if it exists]
     ///
@@ -194,6 +200,49 @@ pub(crate) struct Globals {
         value_name = "MILLISECONDS"
     )]
     pub(crate) test_deadline: Option<u64>,
+}
+
+/// The switch of commands that can be about every namespace.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct AllNamespacesArgs {
+    /// Every namespace that containerd has, instead of one
+    ///
+    /// Overrides CONTAINERD_NAMESPACE.
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+}
+
+impl AllNamespacesArgs {
+    /// Returns whether tables say in which namespace each row is.
+    pub(crate) fn column(self) -> NamespaceColumn {
+        if self.all_namespaces {
+            NamespaceColumn::Shown
+        } else {
+            NamespaceColumn::Hidden
+        }
+    }
+}
+
+/// The namespaces that a command is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All that containerd has.
+    All,
+    /// One.
+    One {
+        namespace: Namespace,
+        /// Whether the user named it, by the option or its variable. If not, it need not exist.
+        is_named: bool,
+    },
+}
+
+/// Why it is not clear which namespaces a command is about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScopeError {
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    #[error("cannot use --namespace with --all-namespaces")]
+    Both,
 }
 
 /// The format of the log.
@@ -323,18 +372,47 @@ impl Globals {
         self.no_config
     }
 
+    /// Returns the namespace of commands that name none.
+    pub(crate) fn default_namespace() -> Result<Namespace, NamespaceError> {
+        DEFAULT_NAMESPACE.parse()
+    }
+
     /// Returns the namespace, and whether it was named. An empty variable counts as unset.
-    pub(crate) fn namespace(&self) -> Result<(Namespace, bool), reclaim_model::NamespaceError> {
+    pub(crate) fn namespace(&self) -> Result<(Namespace, bool), NamespaceError> {
         match self.namespace.as_deref() {
-            None | Some("") => Ok((DEFAULT_NAMESPACE.parse()?, false)),
+            None | Some("") => Ok((Self::default_namespace()?, false)),
             Some(name) => Ok((name.parse()?, true)),
         }
     }
 
+    /// Notes whether the namespace is from the command line, which --all-namespaces contradicts, or
+    /// from the variable, which it overrides.
+    pub(crate) fn note_origin(&mut self, matches: &ArgMatches) {
+        let mut deepest = matches;
+        while let Some((_, matches)) = deepest.subcommand() {
+            deepest = matches;
+        }
+        let origin = deepest.value_source("namespace");
+        self.is_namespace_given = origin == Some(ValueSource::CommandLine);
+    }
+
+    /// Returns the namespaces of a command that takes --all-namespaces.
+    pub(crate) fn scope(&self, all: AllNamespacesArgs) -> Result<Scope, ScopeError> {
+        match (all.all_namespaces, self.is_namespace_given) {
+            (true, true) => Err(ScopeError::Both),
+            (true, false) => Ok(Scope::All),
+            (false, _) => {
+                let (namespace, is_named) = self.namespace()?;
+                Ok(Scope::One {
+                    namespace,
+                    is_named,
+                })
+            }
+        }
+    }
+
     /// Returns the namespace if one was named.
-    pub(crate) fn explicit_namespace(
-        &self,
-    ) -> Result<Option<Namespace>, reclaim_model::NamespaceError> {
+    pub(crate) fn explicit_namespace(&self) -> Result<Option<Namespace>, NamespaceError> {
         let (namespace, is_explicit) = self.namespace()?;
         Ok(is_explicit.then_some(namespace))
     }

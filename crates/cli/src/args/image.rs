@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand, ValueEnum};
 use reclaim_model::{FreeTarget, Namespace, Platform};
 
-use super::Format;
 use super::how::HowArgs;
+use super::{AllNamespacesArgs, Format};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -16,6 +16,10 @@ pub(crate) enum ImageCommand {
     /// An image is kept if a container in any state was created from it, if a live snapshot is
     /// based on its layers, if an unexpired lease holds it, if it is pinned, or if its use cannot
     /// be determined. --dry-run prints the reason for every image that is kept.
+    ///
+    /// With --all-namespaces there is one question for all namespaces, and then one run for each. A
+    /// namespace that cannot be pruned does not stop the others. The exit status is the worst of all: 1
+    /// before 4, 3 and 0.
     ///
     /// Exit status: 0 done, nothing to do, or declined; 1 failed; 2 wrong usage; 3 some images, or
     /// directories of their layers, could not be removed; 4 another prune is running, or
@@ -85,6 +89,9 @@ pub(crate) struct PruneArgs {
     #[arg(short, long)]
     pub(crate) all: bool,
 
+    #[command(flatten)]
+    pub(crate) namespaces: AllNamespacesArgs,
+
     /// Free at least this much (20GB, 512MB, 10GiB, 5%), removing no more than needed
     ///
     /// Needs --all. Images with the oldest record are removed first. If removing every candidate
@@ -93,7 +100,12 @@ pub(crate) struct PruneArgs {
     /// Only what is on one filesystem counts, and a percentage is of its size: the one that has PATH
     /// (5%:/var/lib/containerd), or else the fullest that holds content or snapshots. The output names
     /// it. If none can be measured, a size without PATH counts all content and snapshots.
-    #[arg(long, value_name = "SIZE|PERCENT[:PATH]", requires = "all")]
+    #[arg(
+        long,
+        value_name = "SIZE|PERCENT[:PATH]",
+        requires = "all",
+        conflicts_with = "all_namespaces"
+    )]
     pub(crate) target_free: Option<FreeTarget>,
 
     /// Do not ask for confirmation
@@ -302,6 +314,9 @@ pub(crate) struct RestoredArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LsArgs {
+    #[command(flatten)]
+    pub(crate) namespaces: AllNamespacesArgs,
+
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

@@ -1,12 +1,13 @@
 //! `reclaim image prune`, and what `reclaim image slim` shares with it: preview, question, run and
 //! report.
 
-use reclaim_model::{BuildHistory, FilterArgs, PruneRequest, Report};
+use reclaim_model::{BuildHistory, FilterArgs, Namespace, PruneRequest, Report};
 
 use crate::args::how::HowArgs;
 use crate::args::image::PruneArgs;
-use crate::args::{Format, Globals};
+use crate::args::{Format, Globals, Scope};
 use crate::backend::{Backend, Confirmed, Preview};
+use crate::commands::namespaces;
 use crate::exit::{CommandError, Exit};
 use crate::text::Truncation;
 use crate::text::report::Change;
@@ -25,7 +26,7 @@ pub(crate) struct Interaction<'a> {
 }
 
 pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, CommandError> {
-    let request = request(globals, args)?;
+    let scope = globals.scope(args.namespaces)?;
     let warning = if args.target_free.is_some() {
         "remove the images above"
     } else if args.all {
@@ -41,7 +42,19 @@ pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, Com
         format: args.format,
         how: &args.how,
     };
-    carry_out(globals, &request, &interaction).await
+    match scope {
+        Scope::One {
+            namespace,
+            is_named,
+        } => {
+            let request = request(namespace, is_named, args)?;
+            carry_out(globals, &request, &interaction).await
+        }
+        Scope::All => {
+            let request = |namespace| request(namespace, false, args);
+            namespaces::carry_out(globals, request, &interaction).await
+        }
+    }
 }
 
 /// Runs a request once the user has confirmed its plan, and prints the report.
@@ -56,6 +69,7 @@ pub(crate) async fn carry_out(
     if interaction.dry_run {
         let report = backend.plan(request).await?.report;
         print(interaction, &report, trunc)?;
+        hint_if_empty(&backend, request, interaction, &report).await;
         return Ok(exit(&report));
     }
     let confirmed = if interaction.force {
@@ -69,27 +83,50 @@ pub(crate) async fn carry_out(
     let pruned = commands::prune(&backend, request, confirmed.as_ref(), interaction.how);
     let (report, stopped) = pruned.await?;
     print(interaction, &report, trunc)?;
+    hint_if_empty(&backend, request, interaction, &report).await;
     Ok(stopped.unwrap_or_else(|| exit(&report)))
 }
 
-fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandError> {
-    let (namespace, is_explicit) = globals.namespace()?;
+/// Says where images are, if there are none here and the user did not name the namespace: such a request
+/// need not find it.
+async fn hint_if_empty(
+    backend: &Backend,
+    request: &PruneRequest,
+    interaction: &Interaction<'_>,
+    report: &Report,
+) {
+    let is_empty = report.removed.is_empty()
+        && report.slimmed.is_empty()
+        && report.kept.is_empty()
+        && report.refused.is_empty()
+        && report.failed.is_empty();
+    if interaction.format == Format::Table && request.may_lack_namespace && is_empty {
+        namespaces::hint(backend, interaction.change == Change::Removal).await;
+    }
+}
+
+/// Returns the request for a namespace, which must exist if the user named it.
+fn request(
+    namespace: Namespace,
+    is_named: bool,
+    args: &PruneArgs,
+) -> Result<PruneRequest, CommandError> {
     let mut filters = FilterArgs::default();
     for filter in &args.filters {
         filters.add_pair(filter)?;
     }
     // As docker's client does; a contradicting filter of the user's is then an error.
     filters.add("dangling", if args.all { "false" } else { "true" });
-    let may_empty = args.allow_empty.as_ref() == Some(&namespace);
     let history = if args.unpin_build_history {
         BuildHistory::Unpin
     } else {
         BuildHistory::Keep
     };
+    let may_empty = args.allow_empty.as_ref() == Some(&namespace);
     Ok(PruneRequest::new(namespace, filters)
-        .with_target_free(args.target_free.clone())
         .may_empty_namespace(may_empty)
-        .may_lack_namespace(!is_explicit)
+        .with_target_free(args.target_free.clone())
+        .may_lack_namespace(!is_named)
         .lift_protection(args.how.lift_protection)
         .with_build_history(history))
 }
@@ -136,7 +173,7 @@ fn print(
     Ok(())
 }
 
-fn exit(report: &Report) -> Exit {
+pub(super) fn exit(report: &Report) -> Exit {
     if report.is_partial() {
         Exit::Partial
     } else if report.named.iter().any(|named| named.error.is_some()) {

@@ -1,37 +1,60 @@
 //! Commands that only read: `reclaim image ls`, `reclaim df` and `reclaim why`.
 
 use jiff::Timestamp;
-use reclaim_model::ListedImage;
+use reclaim_model::{ImageList, ListedImage};
 
 use crate::args::image::{ImageOrder, LsArgs};
-use crate::args::{DfArgs, DfFormat, Format, Globals, WhyArgs};
+use crate::args::{DfArgs, DfFormat, Format, Globals, Scope, WhyArgs};
 use crate::backend::Backend;
+use crate::commands::namespaces;
 use crate::exit::{CommandError, Exit};
+use crate::text::Truncation;
 use crate::{commands, ncdu, output, text};
 
 pub(crate) async fn ls(globals: &Globals, args: &LsArgs) -> Result<Exit, CommandError> {
-    let (namespace, is_explicit) = globals.namespace()?;
+    let (namespace, is_named) = match globals.scope(args.namespaces)? {
+        Scope::One {
+            namespace,
+            is_named,
+        } => (namespace, is_named),
+        Scope::All => return namespaces::ls(globals, args).await,
+    };
     let backend = Backend::connect_protected(globals).await?;
-    let mut list = backend.images(&namespace, !is_explicit).await?;
-    if let Some(order) = args.sort {
-        // Equal ones stay in the order of their names.
-        list.images.sort_by_key(|image| position(image, order));
-    }
-    match args.format {
-        Format::Json => output::json(&list)?,
-        Format::Table if args.flat => {
-            let table = text::images::flat(&list.images, list.observed_at, globals.truncation());
-            output::data(&table)?;
-        }
-        Format::Table => {
-            let key = |image: &ListedImage| args.sort.map(|order| position(image, order));
-            let now = list.observed_at;
-            let table = text::images::grouped(&list.images, now, globals.truncation(), key);
-            output::data(&table)?;
-        }
+    let mut list = backend.images(&namespace, !is_named).await?;
+    print_images(std::slice::from_mut(&mut list), args, globals.truncation())?;
+    if args.format == Format::Json {
+        output::json(&list)?;
     }
     output::messages(&text::warnings(&list.warnings, globals.truncation()));
+    if args.format == Format::Table && !is_named && list.images.is_empty() {
+        namespaces::hint(&backend, true).await;
+    }
     Ok(Exit::Done)
+}
+
+/// Sorts lists of images as the options say, and prints them as a table, unless JSON is wanted.
+pub(super) fn print_images(
+    lists: &mut [ImageList],
+    args: &LsArgs,
+    trunc: Truncation,
+) -> Result<(), CommandError> {
+    if let Some(order) = args.sort {
+        // Equal ones stay in the order of their names.
+        for list in &mut *lists {
+            list.images.sort_by_key(|image| position(image, order));
+        }
+    }
+    if args.format == Format::Json {
+        return Ok(());
+    }
+    let key = |image: &ListedImage| args.sort.map(|order| position(image, order));
+    let column = args.namespaces.column();
+    output::data(&if args.flat {
+        text::images::flat(lists, column, trunc, key)
+    } else {
+        text::images::grouped(lists, column, trunc, key)
+    })?;
+    Ok(())
 }
 
 /// Returns a number by which images are in an order.
@@ -44,7 +67,13 @@ fn position(image: &ListedImage, order: ImageOrder) -> i128 {
 }
 
 pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, CommandError> {
-    let only = globals.explicit_namespace()?;
+    let only = match globals.scope(args.namespaces)? {
+        Scope::One {
+            namespace,
+            is_named: true,
+        } => Some(namespace),
+        Scope::One { .. } | Scope::All => None,
+    };
     let backend = Backend::connect_protected(globals).await?;
     if let Some(file) = &args.html {
         let page = backend.page().await?;

@@ -13,17 +13,17 @@ use reclaim_maintenance::{
     PolicyOutcome, PolicyRun, ReleasedHold, RunRecord, Trigger,
 };
 use reclaim_model::{
-    Amount, Answer, Answers, Column, Conflict, ConflictCause, Cut, CutTarget, DeleteGuard, Digest,
-    DigestError, DiskUsage, Estimate, Failed, FetchedContent, Filesystem, Freeable, Freed,
-    FreedBlob, FreedSnapshot, HeldRun, HeldRuns, Holder, HolderKind, HolderPath, HolderRole,
-    ImageList, ImageSize, ImageUsage, ImageVerdict, InhibitScope, Inhibitor, KeepReason, Kept,
-    LeaseHolding, Leased, Left, LeftHolder, LeftThing, Link, ListedImage, Mode, Named,
-    NamedRemoval, Namespace, NamespaceUsage, NotCounted, NotPinned, NotRemoved, NotRestored,
-    Outlook, OutsideRecords, Part, Pin, PinAction, PinOutcome, Pinned, Pins, Place, Platform,
-    PlatformLayers, PolicyPart, ProjectImage, ProjectImageMode, ProjectList, ProjectUsage,
-    PruneVerdicts, Reclaimed, ReferenceError, ReferenceKind, RefuseReason, Refused, RemoveReason,
-    Removed, Report, ResolvedTarget, RestoreOutcome, Restores, Room, Row, RunId, Slimmed,
-    SnapshotId, Thing, ThingKind, Unrecorded, UsageByColumn, Versioned,
+    Amount, Answer, Answers, ByNamespace, Column, Conflict, ConflictCause, Cut, CutTarget,
+    DeleteGuard, Digest, DigestError, DiskUsage, Estimate, Failed, FailedNamespace, FetchedContent,
+    Filesystem, Freeable, Freed, FreedBlob, FreedSnapshot, HeldRun, HeldRuns, Holder, HolderKind,
+    HolderPath, HolderRole, ImageList, ImageSize, ImageUsage, ImageVerdict, InhibitScope,
+    Inhibitor, KeepReason, Kept, LeaseHolding, Leased, Left, LeftHolder, LeftThing, Link,
+    ListedImage, Mode, Named, NamedRemoval, Namespace, NamespaceUsage, NotCounted, NotPinned,
+    NotRemoved, NotRestored, Outlook, OutsideRecords, Part, Pin, PinAction, PinOutcome, Pinned,
+    Pins, Place, Platform, PlatformLayers, PolicyPart, ProjectImage, ProjectImageMode, ProjectList,
+    ProjectUsage, PruneVerdicts, Reclaimed, ReferenceError, ReferenceKind, RefuseReason, Refused,
+    RemoveReason, Removed, Report, ResolvedTarget, RestoreOutcome, Restores, Room, Row, RunId,
+    Slimmed, SnapshotId, Thing, ThingKind, Unrecorded, UsageByColumn, Versioned,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -412,6 +412,17 @@ fn whole_report() -> Report {
 
 pub(super) fn report() -> Value {
     form(whole_report())
+}
+
+/// The form of a command in all namespaces, with nothing in them.
+pub(super) fn by_namespace() -> Value {
+    form(ByNamespace::<()> {
+        namespaces: Vec::new(),
+        failed: vec![FailedNamespace {
+            namespace: namespace(),
+            error: text(),
+        }],
+    })
 }
 
 pub(super) fn held_runs() -> Value {

@@ -3,42 +3,91 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use reclaim_model::{Digest, HumanSize, KeepReason, ListedImage, PlatformLayers, Reference};
+use reclaim_model::{
+    Digest, HumanSize, ImageList, KeepReason, ListedImage, PlatformLayers, Reference,
+};
 
 use super::{Table, Text, Truncation, age, shown_name};
 
 /// Precedes the second and further names of an image.
 const INDENT: &str = "  ";
 
-/// Renders the list of images, one row for each record.
-pub(crate) fn flat(images: &[ListedImage], now: Timestamp, trunc: Truncation) -> Text {
-    let mut table = empty();
-    for image in images {
-        table.add_row(row(image, now, trunc));
+const HEADS: [&str; 8] = [
+    "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A", "LAYERS",
+];
+
+/// Whether a table has a column with the namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NamespaceColumn {
+    /// All rows are of one namespace.
+    Hidden,
+    /// Before the other columns.
+    Shown,
+}
+
+impl NamespaceColumn {
+    /// Returns a row with the namespace, if it is shown.
+    fn with<T>(self, namespace: T, row: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+        let namespace = (self == Self::Shown).then_some(namespace);
+        namespace.into_iter().chain(row)
+    }
+
+    fn empty_table(self) -> Table {
+        let mut table = Table::new(self.with("NAMESPACE", HEADS));
+        let first = 2 + usize::from(self == Self::Shown);
+        table.align_right(first..=first + 2);
+        table
+    }
+}
+
+/// Renders lists of images, one row for each record, sorted by the key of the image and then as in the
+/// lists.
+pub(crate) fn flat<K: Ord>(
+    lists: &[ImageList],
+    column: NamespaceColumn,
+    trunc: Truncation,
+    key: impl Fn(&ListedImage) -> K,
+) -> Text {
+    let images = lists.iter().flat_map(|list| {
+        let images = list.images.iter();
+        images.map(move |image| (list, image))
+    });
+    let mut images: Vec<(&ImageList, &ListedImage)> = images.collect();
+    images.sort_by_key(|(_, image)| key(image));
+    let mut table = column.empty_table();
+    for (list, image) in images {
+        let row = row(image, list.observed_at, trunc);
+        table.add_row(column.with(list.namespace.to_string(), row));
     }
     Text::of(&table)
 }
 
-/// Renders the list of images, one row for each, with its other names below the first. These repeat
+/// Renders lists of images, one row for each, with its other names below the first. These repeat
 /// what a prune would do only if it differs. Images are sorted by the key of their first name, then by
-/// that name.
+/// namespace and that name.
 pub(crate) fn grouped<K: Ord>(
-    images: &[ListedImage],
-    now: Timestamp,
+    lists: &[ImageList],
+    column: NamespaceColumn,
     trunc: Truncation,
     key: impl Fn(&ListedImage) -> K,
 ) -> Text {
-    let mut by_target: BTreeMap<&Digest, Vec<&ListedImage>> = BTreeMap::new();
-    for image in images {
-        by_target.entry(&image.target).or_default().push(image);
+    let mut groups: Vec<(&ImageList, Vec<&ListedImage>)> = Vec::new();
+    for list in lists {
+        let mut by_target: BTreeMap<&Digest, Vec<&ListedImage>> = BTreeMap::new();
+        for image in &list.images {
+            by_target.entry(&image.target).or_default().push(image);
+        }
+        groups.extend(by_target.into_values().map(|group| (list, group)));
     }
-    let mut groups: Vec<Vec<&ListedImage>> = by_target.into_values().collect();
-    for group in &mut groups {
+    for (_, group) in &mut groups {
         group.sort_by_key(|image| (rank(&image.name), &image.name));
     }
-    groups.sort_by(|a, b| (key(a[0]), &a[0].name).cmp(&(key(b[0]), &b[0].name)));
-    let mut table = empty();
-    for group in groups {
+    let position = |list: &ImageList, first: &ListedImage| {
+        (key(first), list.namespace.clone(), first.name.clone())
+    };
+    groups.sort_by_cached_key(|(list, group)| position(list, group[0]));
+    let mut table = column.empty_table();
+    for (list, group) in groups {
         // A record that is kept for another record of its image has no reason of its own.
         let own = group
             .iter()
@@ -46,27 +95,19 @@ pub(crate) fn grouped<K: Ord>(
         let of_group = own.unwrap_or(&group[0]).verdict_word();
         for (at, image) in group.iter().enumerate() {
             if at == 0 {
-                let mut row = row(image, now, trunc);
+                let mut row = row(image, list.observed_at, trunc);
                 of_group.clone_into(&mut row[6]);
-                table.add_row(row);
+                table.add_row(column.with(list.namespace.to_string(), row));
                 continue;
             }
             let name = format!("{INDENT}{}", shown_name(&image.name, &image.target));
             let word = image.verdict_word();
             let is_same = word == of_group || image.verdict == Err(KeepReason::CriGroup);
             let word = if is_same { "" } else { word };
-            table.add_row([&name, "", "", "", "", "", word, ""]);
+            table.add_row(column.with("", [&name, "", "", "", "", "", word, ""]));
         }
     }
     Text::of(&table)
-}
-
-fn empty() -> Table {
-    let mut table = Table::new([
-        "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A", "LAYERS",
-    ]);
-    table.align_right(2..=4);
-    table
 }
 
 fn row(image: &ListedImage, now: Timestamp, trunc: Truncation) -> [String; 8] {
@@ -176,6 +217,15 @@ mod tests {
         }
     }
 
+    fn list(namespace: &str, images: Vec<ListedImage>) -> ImageList {
+        ImageList {
+            namespace: namespace.parse().unwrap(),
+            observed_at: Timestamp::UNIX_EPOCH,
+            images,
+            warnings: Vec::new(),
+        }
+    }
+
     #[test]
     fn lists_the_names_of_an_image_below_each_other() {
         let by_digest = format!("registry.k8s.io/pause@sha256:{}", "b".repeat(64));
@@ -190,12 +240,9 @@ mod tests {
             image("docker.io/library/zoo:1", "c", Err(KeepReason::CriGroup)),
             image(&id, "c", Err(KeepReason::Pinned)),
         ];
-        let text = String::from(&*grouped(
-            &images,
-            Timestamp::UNIX_EPOCH,
-            Truncation::On,
-            |_| (),
-        ));
+        let lists = [list("default", images.to_vec())];
+        let hidden = NamespaceColumn::Hidden;
+        let text = String::from(&*grouped(&lists, hidden, Truncation::On, |_| ()));
         let cells = |line: &str| -> Vec<String> {
             let cells = line.split("  ").filter(|it| !it.trim().is_empty());
             cells.map(|it| it.trim().to_owned()).collect()
@@ -219,7 +266,7 @@ mod tests {
         ];
         assert_eq!(lines, expected, "{text}");
         assert!(text.contains("\n  app:2 "), "{text}");
-        let text = String::from(&*flat(&images, Timestamp::UNIX_EPOCH, Truncation::On));
+        let text = String::from(&*flat(&lists, hidden, Truncation::On, |_| ()));
         assert_eq!(text.lines().count(), 8, "{text}");
         assert_eq!(text.matches("0B").count(), 21, "{text}");
     }

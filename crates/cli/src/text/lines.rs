@@ -57,8 +57,9 @@ pub(super) struct Table(comfy_table::Table);
 
 impl Table {
     /// Returns a table without rows.
-    pub(super) fn new<const N: usize>(heads: [&str; N]) -> Self {
+    pub(super) fn new<'h>(heads: impl IntoIterator<Item = &'h str>) -> Self {
         let mut table = comfy_table::Table::new();
+        let heads: Vec<&str> = heads.into_iter().collect();
         table.load_style(presets::NOTHING).set_header(heads);
         for column in table.column_iter_mut() {
             column.set_padding((0, 3));

@@ -291,7 +291,7 @@ pub(crate) fn history(runs: &[RunRecord]) -> Text {
         Table::new(HISTORY_HEADS)
     } else {
         let [heads @ .., _] = HISTORY_HEADS;
-        Table::new::<7>(heads)
+        Table::new(heads)
     };
     rows.align_right(3..=6);
     for run in runs {
