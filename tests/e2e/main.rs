@@ -15,6 +15,7 @@ mod df;
 mod directories;
 mod earlier_version;
 mod failures;
+mod filtered;
 mod freeable;
 mod history;
 mod holds;

@@ -12,7 +12,9 @@ use reclaim_compose::ComposeError;
 use reclaim_daemon::DaemonError;
 use reclaim_daemon::config::ConfigError;
 use reclaim_engine::{AuditError, ConnectError, DockerError, NotFound, RunError};
-use reclaim_model::{FilterError, Namespace, NamespaceError, PRUNE_FILTER_KEYS, chain};
+use reclaim_model::{
+    FilterError, ImageFilterError, Namespace, NamespaceError, PRUNE_FILTER_KEYS, chain,
+};
 
 use crate::args::ScopeError;
 use crate::commands::inhibit::code_of_start;
@@ -78,6 +80,8 @@ impl From<Exit> for ExitCode {
 pub(crate) enum CommandError {
     #[error(transparent)]
     Filter(#[from] FilterError),
+    #[error(transparent)]
+    ImageFilter(#[from] ImageFilterError),
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
     #[error(transparent)]
@@ -233,6 +237,7 @@ impl CommandError {
                 Some("use --force, which does not ask, or --namespace".to_owned())
             }
             Self::Namespace(_)
+            | Self::ImageFilter(_)
             | Self::Daemon(_)
             | Self::Compose(_)
             | Self::Docker(_)
@@ -262,6 +267,7 @@ impl CommandError {
     fn exit(&self) -> Exit {
         match self {
             Self::Filter(_)
+            | Self::ImageFilter(_)
             | Self::Namespace(_)
             | Self::Audit(AuditError::Query(_))
             | Self::Daemon(

@@ -20,6 +20,7 @@ mod gc_labels;
 mod held_run;
 mod holder;
 mod image;
+mod image_filters;
 mod image_list;
 mod inhibitor;
 mod inventory;
@@ -78,6 +79,7 @@ pub use image::{
     Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, MAX_DOCUMENT_DEPTH,
     Target, shown_name,
 };
+pub use image_filters::{IMAGE_FILTER_KEYS, ImageFilterError, ImageFilters};
 pub use image_list::{ImageList, ListedImage};
 pub use inhibitor::{InhibitScope, Inhibitor};
 pub use inventory::{

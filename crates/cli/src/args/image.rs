@@ -325,6 +325,15 @@ pub(crate) struct LsArgs {
     #[arg(long)]
     pub(crate) flat: bool,
 
+    /// Select images by reference=PATTERN, digest=PREFIX or larger-than=SIZE
+    ///
+    /// Repeatable. Several references or several digests are alternatives; all others must match
+    /// together. PATTERN is compared with the whole name, full or as docker shows it: `*` stands for any
+    /// characters, and `?` for one; after a `~` it is a regular expression. PREFIX is the beginning of
+    /// the target digest, and SIZE the least content of the image (100MB, 1GiB).
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    pub(crate) filters: Vec<String>,
+
     /// Sort by this instead of the name; the largest or oldest image is first
     #[arg(long, value_enum)]
     pub(crate) sort: Option<ImageOrder>,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reclaim_model::{
-    ByNamespace, FailedNamespace, ImageList, Namespace, PruneRequest, Report, chain,
+    ByNamespace, FailedNamespace, ImageFilters, ImageList, Namespace, PruneRequest, Report, chain,
 };
 use tokio::time::timeout;
 
@@ -54,11 +54,15 @@ impl<T> Results<T> {
 
 /// Lists the images of every namespace.
 pub(crate) async fn ls(globals: &Globals, args: &LsArgs) -> Result<Exit, CommandError> {
+    let filters = ImageFilters::parse(&args.filters)?;
     let backend = Backend::connect_protected(globals).await?;
     let mut results = Results::<ImageList>::new();
     for namespace in names(&backend).await? {
         match backend.images(&namespace, true).await {
-            Ok(list) => results.of.namespaces.push(list),
+            Ok(mut list) => {
+                list.images.retain(|image| filters.selects(image));
+                results.of.namespaces.push(list);
+            }
             Err(error) => results.fail(namespace, &error),
         }
     }

@@ -1,7 +1,7 @@
 //! Commands that only read: `reclaim image ls`, `reclaim df` and `reclaim why`.
 
 use jiff::Timestamp;
-use reclaim_model::{ImageList, ListedImage};
+use reclaim_model::{ImageFilters, ImageList, ListedImage};
 
 use crate::args::image::{ImageOrder, LsArgs};
 use crate::args::{DfArgs, DfFormat, Format, Globals, Scope, WhyArgs};
@@ -19,14 +19,17 @@ pub(crate) async fn ls(globals: &Globals, args: &LsArgs) -> Result<Exit, Command
         } => (namespace, is_named),
         Scope::All => return namespaces::ls(globals, args).await,
     };
+    let filters = ImageFilters::parse(&args.filters)?;
     let backend = Backend::connect_protected(globals).await?;
     let mut list = backend.images(&namespace, !is_named).await?;
+    let is_empty = list.images.is_empty();
+    list.images.retain(|image| filters.selects(image));
     print_images(std::slice::from_mut(&mut list), args, globals.truncation())?;
     if args.format == Format::Json {
         output::json(&list)?;
     }
     output::messages(&text::warnings(&list.warnings, globals.truncation()));
-    if args.format == Format::Table && !is_named && list.images.is_empty() {
+    if args.format == Format::Table && !is_named && is_empty {
         namespaces::hint(&backend, true).await;
     }
     Ok(Exit::Done)
