@@ -40,6 +40,7 @@ const DEFAULT_NAMESPACE: &str = "default";
 /// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
+#[expect(clippy::struct_excessive_bools, reason = "one for each switch")]
 pub(crate) struct Globals {
     /// Address of containerd: a path, or unix:// and a path
     ///
@@ -207,7 +208,7 @@ pub(crate) struct Globals {
 pub(crate) struct AllNamespacesArgs {
     /// Every namespace that containerd has, instead of one
     ///
-    /// Overrides CONTAINERD_NAMESPACE.
+    /// Overrides the variable `CONTAINERD_NAMESPACE`.
     #[arg(short = 'A', long)]
     all_namespaces: bool,
 }

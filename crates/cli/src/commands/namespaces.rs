@@ -47,7 +47,7 @@ impl<T> Results<T> {
     /// Adds a namespace for which the command failed, and prints why.
     fn fail(&mut self, namespace: Namespace, error: &CommandError) {
         self.exit = self.exit.worse(error.report_in(&namespace));
-        let error = chain(error).to_string();
+        let error = chain(error);
         self.of.failed.push(FailedNamespace { namespace, error });
     }
 }
@@ -100,7 +100,7 @@ pub(crate) async fn carry_out(
     if interaction.dry_run {
         for request in requests {
             match backend.plan(&request).await {
-                Ok(preview) => results.add(preview.report, interaction, trunc)?,
+                Ok(preview) => results.add(&preview.report, interaction, trunc)?,
                 Err(error) => results.fail(request.namespace, &error),
             }
         }
@@ -121,7 +121,7 @@ pub(crate) async fn carry_out(
         let pruned = commands::prune(&backend, &request, plan.as_ref(), interaction.how).await;
         match pruned {
             Ok((report, stopped)) => {
-                results.add(report, interaction, trunc)?;
+                results.add(&report, interaction, trunc)?;
                 if let Some(stopped) = stopped {
                     results.exit = results.exit.worse(stopped);
                     break;
@@ -141,20 +141,20 @@ impl Results<Report> {
     /// Adds a report, and prints it unless JSON is printed at the end.
     fn add(
         &mut self,
-        report: Report,
+        report: &Report,
         interaction: &Interaction<'_>,
         trunc: Truncation,
     ) -> Result<(), CommandError> {
-        self.exit = self.exit.worse(exit(&report));
+        self.exit = self.exit.worse(exit(report));
         let change = interaction.change;
         if interaction.format == Format::Table {
-            let report_text = text::report::text(&report, change, trunc);
+            let report_text = text::report::text(report, change, trunc);
             output::data(&words::section(&report.namespace, &report_text))?;
         }
-        for message in text::report::messages(&report, change, trunc) {
+        for message in text::report::messages(report, change, trunc) {
             output::message(format!("{}: {message}", report.namespace));
         }
-        let report = commands::with_unfinished_warning(&report).into_owned();
+        let report = commands::with_unfinished_warning(report).into_owned();
         self.of.namespaces.push(report);
         Ok(())
     }
