@@ -86,7 +86,8 @@ impl Daemon {
             tasks.spawn(sending);
             observers.push(Arc::new(queue));
         }
-        let scheduler = Scheduler::new(set, Arc::clone(&host.history), Arc::new(observers));
+        let (history, filling) = (Arc::clone(&host.history), Arc::clone(&host.filling));
+        let scheduler = Scheduler::new(set, history, filling, Arc::new(observers));
         let handle = scheduler.handle();
         let token = cancel.clone();
         tasks.spawn(async move { scheduler.run(adopted, &token).await });

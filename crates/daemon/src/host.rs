@@ -8,8 +8,8 @@ use reclaim_engine::{
     RegisteredContainers, UnlistedDocker, read_registry_hosts, read_sandbox_images, this_process,
 };
 use reclaim_maintenance::{
-    LastUseIndex, LateRoom, Maintenance, Policy, PolicyRun, PolicySet, Registries, RegistrySource,
-    RunHistory, RunRecord, SharedLock,
+    FillHistory, LastUseIndex, LateRoom, Maintenance, Policy, PolicyRun, PolicySet, Registries,
+    RegistrySource, RunHistory, RunRecord, SharedLock,
 };
 use reclaim_model::{EntryPoint, PolicyName, chain};
 use reclaim_store::{ConnectError, Containerd};
@@ -64,6 +64,8 @@ pub struct Host {
     pub index: Arc<LastUseIndex>,
     /// The runs of policies.
     pub history: Arc<RunHistory>,
+    /// How full the filesystems were.
+    pub(crate) filling: Arc<FillHistory>,
     /// The configuration file.
     pub(crate) file: ConfigSource,
     /// Whether containerd runs on another host.
@@ -136,6 +138,7 @@ impl Host {
             docker,
             index,
             history: Arc::new(history),
+            filling: Arc::new(FillHistory::open(&state)),
             late: Arc::new(late),
             engine: Arc::new(engine),
             registered,

@@ -9,6 +9,7 @@ extern crate self as reclaim_maintenance;
 
 mod cluster_lock;
 mod explain;
+mod filling;
 mod headroom;
 mod history;
 mod holds;
@@ -33,6 +34,7 @@ mod timetable;
 
 pub use cluster_lock::{ClusterLock, ClusterLockGuard, SharedLock};
 pub use explain::{NamespaceForecast, PolicyForecast};
+pub use filling::{FillHistory, FillSample};
 pub use headroom::{Headroom, HeadroomSize};
 pub use history::{FilesystemRecord, HistoryError, NamespaceRun, RunHistory, RunRecord};
 pub use kubelet::{

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::{RunError, blocking, unless_cancelled};
-use reclaim_model::{Caller, Inhibitor, Mode, chain};
+use reclaim_model::{Caller, Filesystem, Inhibitor, Mode, chain};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::cluster_lock::ObservedLock;
+use crate::filling::FillHistory;
 use crate::history::RunHistory;
 use crate::io_pressure::io_pressure;
 use crate::observer::MaintenanceObserver;
@@ -48,6 +49,7 @@ pub struct Scheduler {
     set: PolicySet,
     queue: RequestQueue,
     history: Arc<RunHistory>,
+    filling: Arc<FillHistory>,
     observer: Arc<dyn MaintenanceObserver>,
     timetable: Timetable,
     postponed_since: Option<Timestamp>,
@@ -58,10 +60,12 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Makes a scheduler for these policies. The history decides when each is due first.
+    /// Makes a scheduler for these policies. The history decides when each is due first. `filling`
+    /// receives what it measures.
     pub fn new(
         set: PolicySet,
         history: Arc<RunHistory>,
+        filling: Arc<FillHistory>,
         observer: Arc<dyn MaintenanceObserver>,
     ) -> Self {
         let set = observed(set, &observer);
@@ -70,6 +74,7 @@ impl Scheduler {
             queue: RequestQueue::new(set.clone(), Arc::clone(&history)),
             set,
             history,
+            filling,
             observer,
             timetable,
             postponed_since: None,
@@ -289,7 +294,10 @@ impl Scheduler {
         let measured = self.set.maintenance.filesystems().await;
         let was_blind = std::mem::replace(&mut self.is_blind, measured.is_err());
         match measured {
-            Ok(filesystems) => self.observer.measured(Some(&filesystems)),
+            Ok(filesystems) => {
+                self.observer.measured(Some(&filesystems));
+                self.record_filling(filesystems.seen).await;
+            }
             Err(error) => {
                 let error = chain(&error);
                 if was_blind {
@@ -299,6 +307,13 @@ impl Scheduler {
                 }
                 self.observer.measured(None);
             }
+        }
+    }
+
+    async fn record_filling(&self, filesystems: Vec<Filesystem>) {
+        let filling = Arc::clone(&self.filling);
+        if let Err(error) = blocking(move || filling.record(&filesystems)).await {
+            warn!(%error, "cannot record how full the filesystems are; retrying in ten minutes");
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use reclaim_engine::{ContainerdConfig, Engine};
 use reclaim_maintenance::{
-    LastUseIndex, LateRoom, Maintenance, MaintenanceObserver, PolicyRun, PolicySet, Registries,
-    RunHistory, Scheduler, SchedulerHandle,
+    FillHistory, LastUseIndex, LateRoom, Maintenance, MaintenanceObserver, PolicyRun, PolicySet,
+    Registries, RunHistory, Scheduler, SchedulerHandle,
 };
 use reclaim_store::{Clock, Containerd};
 use tokio::sync::mpsc;
@@ -76,7 +76,8 @@ impl Daemon {
         };
         drop(host);
         let observer = Arc::new(Observer(shared.clone()));
-        let scheduler = Scheduler::new(set.clone(), Arc::new(history), observer);
+        let filling = Arc::new(FillHistory::in_memory());
+        let scheduler = Scheduler::new(set.clone(), Arc::new(history), filling, observer);
         let handle = scheduler.handle();
         let (new, taken_up) = mpsc::channel(1);
         let stop = CancellationToken::new();
