@@ -6,6 +6,8 @@
 //! is replaced as a whole. They decide about no removal: without them there is only no forecast, so no
 //! damage of the file keeps a daemon from starting.
 
+mod all;
+mod forecast;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,9 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::time::{HostClock, MonotonicTime};
+
+pub use all::{FilesystemForecast, FillForecast, HighMark, Trend};
+pub use forecast::{FillRate, FillTrend};
 
 const FILE: &str = "filling.json";
 

@@ -34,7 +34,9 @@ mod timetable;
 
 pub use cluster_lock::{ClusterLock, ClusterLockGuard, SharedLock};
 pub use explain::{NamespaceForecast, PolicyForecast};
-pub use filling::{FillHistory, FillSample};
+pub use filling::{
+    FilesystemForecast, FillForecast, FillHistory, FillRate, FillSample, FillTrend, HighMark, Trend,
+};
 pub use headroom::{Headroom, HeadroomSize};
 pub use history::{FilesystemRecord, HistoryError, NamespaceRun, RunHistory, RunRecord};
 pub use kubelet::{

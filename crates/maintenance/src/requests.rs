@@ -10,6 +10,7 @@ use reclaim_model::{Caller, Mode, PolicyName};
 use tokio::sync::{mpsc, watch};
 
 use crate::explain::PolicyForecast;
+use crate::filling::{FillForecast, FillHistory};
 use crate::history::{RunHistory, RunRecord};
 use crate::policy::{Policy, UnknownPolicy};
 use crate::policy_run::PolicyRun;
@@ -38,6 +39,7 @@ pub struct SchedulerHandle {
     requests: mpsc::Sender<RunRequest>,
     set: watch::Receiver<PolicySet>,
     history: Arc<RunHistory>,
+    filling: Arc<FillHistory>,
 }
 
 /// The scheduler's end.
@@ -118,6 +120,23 @@ impl SchedulerHandle {
         Ok(chosen.into_iter().cloned().zip(forecasts).collect())
     }
 
+    /// Measures the filesystems and returns when each will be full.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// If containerd does not answer.
+    pub async fn fill_forecast(&self) -> Result<FillForecast, RequestError> {
+        let PolicySet {
+            maintenance,
+            policies,
+        } = self.set.borrow().clone();
+        let found = maintenance.filesystems().await?;
+        let filling = Some(&*self.filling);
+        Ok(FillForecast::new(&found, &policies, filling))
+    }
+
     /// Returns the recorded runs, oldest first.
     pub fn history(&self) -> Vec<RunRecord> {
         self.history.runs()
@@ -136,7 +155,7 @@ impl RequestedRuns {
 }
 
 impl RequestQueue {
-    pub(super) fn new(set: PolicySet, history: Arc<RunHistory>) -> Self {
+    pub(super) fn new(set: PolicySet, history: Arc<RunHistory>, filling: Arc<FillHistory>) -> Self {
         let (sender, requests) = mpsc::channel(QUEUED);
         let (set, published) = watch::channel(set);
         Self {
@@ -144,6 +163,7 @@ impl RequestQueue {
                 requests: sender,
                 set: published,
                 history,
+                filling,
             },
             requests,
             set,

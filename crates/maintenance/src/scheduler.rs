@@ -71,7 +71,7 @@ impl Scheduler {
         let set = observed(set, &observer);
         let timetable = timetable(&set, &history);
         Self {
-            queue: RequestQueue::new(set.clone(), Arc::clone(&history)),
+            queue: RequestQueue::new(set.clone(), Arc::clone(&history), Arc::clone(&filling)),
             set,
             history,
             filling,
