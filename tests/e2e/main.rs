@@ -7,6 +7,7 @@
 mod broken;
 mod browse;
 mod census;
+mod check;
 mod cost;
 mod credentials;
 mod cri;

@@ -14,6 +14,7 @@ mod daemon;
 mod docker_tls;
 mod embedded;
 mod filters;
+mod forecast;
 mod forward;
 mod grpc;
 mod host;

@@ -4,6 +4,7 @@
 //! answer with one JSON object a line: progress, and the report or the error at the end.
 
 mod client;
+mod forecast;
 mod form;
 mod namespaces;
 mod restore;
@@ -77,6 +78,7 @@ fn routes() -> Routes {
         .get("/df", Role::Read, disk_usage)
         .get("/map", Role::Read, store_map)
         .get("/page", Role::Read, page)
+        .get("/forecast", Role::Read, forecast::forecast)
         .get("/why", Role::Read, why)
         .get("/history", Role::Read, history)
         .get("/history/all", Role::Read, audit)

@@ -1,5 +1,6 @@
 //! Command-line arguments. `--help`, the man pages and completions are made from these comments.
 
+pub(crate) mod check;
 mod globals;
 pub(crate) mod how;
 pub(crate) mod image;
@@ -73,6 +74,16 @@ pub(crate) enum Command {
     /// With --namespace only that namespace is listed; the total still covers all namespaces. Without it,
     /// or with --all-namespaces, all are listed.
     Df(DfArgs),
+
+    /// Check how full the filesystems of images are, for monitoring
+    ///
+    /// Prints one line as a Nagios plugin does, with performance data. With --host the daemon adds when
+    /// a filesystem is full at the present rate, from what it measured during the last week. In case of a
+    /// problem the line also has how much `image prune --all` and the policies would free now.
+    ///
+    /// Exit status: 0 OK; 1 warning; 2 critical; 3 unknown, also for wrong usage. With --npd: 0 no
+    /// problem; 1 a warning or worse; 3 unknown.
+    Check(check::CheckArgs),
 
     /// Look through images on a screen, mark some, and remove them
     ///

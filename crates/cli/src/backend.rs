@@ -7,9 +7,9 @@ use reclaim_api::json::{HostClient, Undo};
 use reclaim_api::page;
 use reclaim_daemon::config::{self, Config};
 use reclaim_engine::{
-    AuditLog, ContainerdConfig, Controls, Engine, FetchControls, Progress, Undone,
+    AuditLog, ContainerdConfig, Controls, Engine, FetchControls, Progress, RunError, Undone,
 };
-use reclaim_maintenance::RegistrySource;
+use reclaim_maintenance::{FillForecast, RegistrySource};
 use reclaim_model::{
     Answers, AuditQuery, DiskUsage, HeldRuns, ImageList, Namespace, NamespaceList, PinRequest,
     Pins, Plan, ProjectList, PruneRequest, Report, RestoreCall, Restores, Separator, StoreMap,
@@ -206,6 +206,17 @@ impl Backend {
             Self::Host(client) => Ok(client.disk_usage().await?),
         })
         .await
+    }
+
+    /// Measures the filesystems. Without a daemon there is no history, so every trend is unknown.
+    pub(crate) async fn fill_forecast(&self) -> Result<FillForecast, CommandError> {
+        match self {
+            Self::Direct(engine) => {
+                let found = engine.store().filesystems().await.map_err(RunError::from)?;
+                Ok(FillForecast::new(&found, &[], None))
+            }
+            Self::Host(client) => Ok(client.fill_forecast().await?),
+        }
     }
 
     pub(crate) async fn store_map(&self) -> Result<StoreMap, CommandError> {

@@ -1,5 +1,6 @@
 //! The commands, by topic.
 
+pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod inhibit;
 pub(crate) mod maintain;

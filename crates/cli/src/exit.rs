@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use reclaim_api::health::HealthError;
 use reclaim_api::json::HostError;
 use reclaim_api::listen::ListenError;
@@ -16,8 +17,9 @@ use reclaim_model::{
     FilterError, ImageFilterError, Namespace, NamespaceError, PRUNE_FILTER_KEYS, chain,
 };
 
-use crate::args::ScopeError;
+use crate::args::{Cli, ScopeError};
 use crate::commands::inhibit::code_of_start;
+use crate::text::check::CheckState;
 use crate::{output, text};
 
 /// The exit status. Scripts depend on it.
@@ -37,6 +39,8 @@ pub(crate) enum Exit {
     TargetNotMet,
     /// A signal stopped the command, which reports what it did: 128 and the signal's number.
     Stopped(u8),
+    /// The result of `reclaim check`.
+    Checked(u8),
     /// The status of the command that `reclaim inhibit` ran.
     OfCommand(u8),
 }
@@ -70,7 +74,7 @@ impl From<Exit> for ExitCode {
             Exit::Partial => 3,
             Exit::Busy => 4,
             Exit::TargetNotMet => 5,
-            Exit::Stopped(status) | Exit::OfCommand(status) => status,
+            Exit::Stopped(status) | Exit::OfCommand(status) | Exit::Checked(status) => status,
         })
     }
 }
@@ -332,6 +336,23 @@ fn suggestion(error: &NotFound) -> Option<String> {
         NotFound::Ambiguous { found, .. } => found.iter().map(ToString::to_string).collect(),
     };
     (!near.is_empty()).then(|| format!("did you mean {}?", near.join(", ")))
+}
+
+/// Prints the help, the version or what is wrong with the arguments. For a monitoring system, status 2 of
+/// `reclaim check` would mean that a disk is full.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    // There is nowhere else to write to.
+    drop(error.print());
+    if !error.use_stderr() {
+        return Exit::Done.into();
+    }
+    let command = Cli::command().ignore_errors(true);
+    let parsed = command.try_get_matches_from(std::env::args_os());
+    let is_check = parsed.is_ok_and(|it| it.subcommand_name() == Some("check"));
+    if is_check {
+        return Exit::Checked(CheckState::Unknown.status()).into();
+    }
+    Exit::Usage.into()
 }
 
 /// Prints the error of a command that could not start, and returns its exit status.

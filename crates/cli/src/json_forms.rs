@@ -36,6 +36,7 @@ const WORDS: &[&str] = &[
     "problem",
     "reason",
     "role",
+    "trend",
     "trigger",
     "verdict",
     "what",
@@ -179,6 +180,7 @@ fn forms() -> Vec<(&'static str, Vec<Value>, &'static [&'static str])> {
             &[IMAGE_PRUNE, "`reclaim df --format json`", INHIBIT, AUDIT],
         ),
         (INHIBIT, vec![values::inhibitors()], &[]),
+        (OVER_HTTP, vec![values::fill_forecast()], &[]),
     ]
 }
 

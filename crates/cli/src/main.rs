@@ -45,11 +45,13 @@ use exit::Exit;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // clap prints its own message and ends with 2 on bad usage.
-    let matches = Cli::command().get_matches();
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return exit::usage(&error),
+    };
     let mut cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(error) => error.format(&mut Cli::command()).exit(),
+        Err(error) => return exit::usage(&error.format(&mut Cli::command())),
     };
     cli.globals.note_origin(&matches);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -68,7 +70,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Exit {
     let Cli { globals, command } = cli;
     // A probe runs every few seconds, so it must not wait for a collector of spans.
-    let is_probe = matches!(command, Command::Health(_));
+    let is_probe = matches!(command, Command::Health(_) | Command::Check(_));
     let logging = (!is_probe).then(|| logging::init(&globals));
     let _logging = match logging.transpose() {
         Ok(logging) => logging,
@@ -93,6 +95,7 @@ async fn run(cli: Cli) -> Exit {
         Command::Pin(args) => commands::pin::pin(&globals, &args).await,
         Command::Unpin(args) => commands::pin::unpin(&globals, &args).await,
         Command::Df(args) => commands::show::df(&globals, &args).await,
+        Command::Check(args) => Box::pin(commands::check::run(&globals, &args)).await,
         Command::Ui(args) => commands::ui::ui(&globals, &args).await,
         Command::Browse(args) => browse::browse(&globals, &args).await,
         Command::Why(args) => commands::show::why(&globals, &args).await,

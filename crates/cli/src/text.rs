@@ -1,6 +1,7 @@
 //! Renders output for people, in docker's form where docker has one. It prints nothing.
 
 pub(crate) mod audit;
+pub(crate) mod check;
 pub(crate) mod df;
 pub(crate) mod images;
 mod lines;

@@ -203,7 +203,7 @@ fn read_only_address(text: &str) -> Result<Address, String> {
 }
 
 /// Parses how long to wait for an answer.
-fn timeout(text: &str) -> Result<Duration, String> {
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     const SHORTEST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(60);
     duration_within(text, &(SHORTEST..=LONGEST))

@@ -9,8 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reclaim_api::json::{PolicyForecasts, PolicyHistory};
 use reclaim_maintenance::{
-    Breakdown, Excess, FilesystemRecord, Measure, NamespaceForecast, NamespaceRun, PolicyForecast,
-    PolicyOutcome, PolicyRun, ReleasedHold, RunRecord, Trigger,
+    Breakdown, Excess, FilesystemForecast, FilesystemRecord, FillForecast, HighMark, Measure,
+    NamespaceForecast, NamespaceRun, PolicyForecast, PolicyOutcome, PolicyRun, ReleasedHold,
+    RunRecord, Trend, Trigger,
 };
 use reclaim_model::{
     Amount, Answer, Answers, ByNamespace, Column, Conflict, ConflictCause, Cut, CutTarget,
@@ -714,6 +715,28 @@ pub(super) fn policy_forecasts() -> Value {
             inhibitors: vec![inhibitor(InhibitScope::Policies)],
             warnings: vec![text()],
         }],
+    })
+}
+
+pub(super) fn fill_forecast() -> Value {
+    let filesystems =
+        [Trend::Unknown, Trend::Steady, Trend::Growing].map(|trend| FilesystemForecast {
+            mount_point: "/".into(),
+            total_bytes: 1,
+            left_bytes: 1,
+            trend,
+            bytes_per_day: Some(1),
+            full_in_seconds: Some(1),
+            high_marks: vec![HighMark {
+                policy: "p".parse().unwrap(),
+                left_bytes: 1,
+                reached_in_seconds: Some(1),
+            }],
+        });
+    form(FillForecast {
+        filesystems: filesystems.into(),
+        content_unmeasured: Some(text()),
+        warnings: vec![text()],
     })
 }
 
