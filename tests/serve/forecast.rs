@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
 use crate::host::hosted;
+use crate::measured::Measured;
 
 const ROOT: &str = "/reclaim/v1";
 
@@ -61,8 +62,9 @@ async fn a_daemon_forecasts_by_what_it_recorded_and_the_check_warns() {
     let state = tempfile::tempdir().unwrap();
     record(state.path(), filesystem, left / 48);
     let args = ["--state", state.path().to_str().unwrap()];
-    let daemon = Daemon::start(rig.containerd.address(), &args).await;
-    let found = forecast(&daemon).await;
+    let measured = Measured::start(rig.containerd.address(), &args).await;
+    let daemon = &measured.daemon;
+    let found = forecast(daemon).await;
     let filesystem = &found["filesystems"][0];
     assert_eq!(filesystem["trend"], "growing", "{found}");
     // Others write to the same disk, so it is not exact.
@@ -84,6 +86,12 @@ async fn a_daemon_forecasts_by_what_it_recorded_and_the_check_warns() {
         let can_go = checked.stdout.contains("nothing can go (prune -a)");
         assert_eq!(can_go, code > 0, "{checked:?}");
     }
+
+    let place = filesystem["mount_point"].as_str().unwrap();
+    let metric = format!("reclaim_filesystem_full_in_seconds{{filesystem=\"{place}\"}}");
+    let hours = 36 * 3600..60 * 3600;
+    let is_near = |seconds| hours.contains(&seconds);
+    measured.until(&metric, is_near).await;
 
     // The sample of the start is on disk, after those that were there.
     for _ in 0..600 {

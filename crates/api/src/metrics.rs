@@ -22,7 +22,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use reclaim_engine::{CallObserver, EndedCall, Engine, Health, now, state};
 use reclaim_maintenance::{
-    Filesystems, LastUseIndex, MaintenanceObserver, Measure, PolicyOutcome, PolicyRun,
+    Filesystems, FillForecast, LastUseIndex, MaintenanceObserver, Measure, PolicyOutcome, PolicyRun,
 };
 use reclaim_model::{Filesystem, KeepReason, Namespace, PolicyName, Report};
 use tokio::sync::broadcast::error::RecvError;
@@ -251,6 +251,17 @@ impl MaintenanceObserver for Metrics {
             for unmeasured in &found.unmeasured {
                 let labels = DataLabels::of(unmeasured.snapshotter.as_deref());
                 family.get_or_create(&labels).set(1);
+            }
+        }
+    }
+
+    fn forecast(&self, forecast: &FillForecast) {
+        let family = &self.families.full_in;
+        family.clear();
+        for filesystem in &forecast.filesystems {
+            if let Some(full_in) = filesystem.full_in_seconds {
+                let label = FilesystemLabel::of(&filesystem.mount_point);
+                family.get_or_create(&label).set(signed(full_in));
             }
         }
     }

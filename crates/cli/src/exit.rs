@@ -55,7 +55,7 @@ impl Exit {
             Self::Busy => 3,
             Self::Failed => 4,
             Self::Usage => 5,
-            Self::Stopped(_) | Self::OfCommand(_) => 6,
+            Self::Stopped(_) | Self::OfCommand(_) | Self::Checked(_) => 6,
         };
         if severity(other) > severity(self) {
             other

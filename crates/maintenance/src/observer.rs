@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use reclaim_model::{Namespace, PolicyName};
 use reclaim_store::Filesystems;
 
+use crate::filling::FillForecast;
 use crate::policy_run::PolicyRun;
 
 /// Receives what the scheduler and the other tasks measure and do. It is called between two steps of
@@ -15,6 +16,9 @@ use crate::policy_run::PolicyRun;
 pub trait MaintenanceObserver: fmt::Debug + Send + Sync {
     /// The filesystems were measured; `None` if containerd did not answer.
     fn measured(&self, _filesystems: Option<&Filesystems>) {}
+
+    /// The filesystems were measured, and their history evaluated.
+    fn forecast(&self, _forecast: &FillForecast) {}
 
     /// A policy is due; whether a command keeps it from running.
     fn inhibited(&self, _is_inhibited: bool) {}
@@ -50,6 +54,12 @@ impl MaintenanceObserver for Vec<Arc<dyn MaintenanceObserver>> {
     fn measured(&self, filesystems: Option<&Filesystems>) {
         for each in self {
             each.measured(filesystems);
+        }
+    }
+
+    fn forecast(&self, forecast: &FillForecast) {
+        for each in self {
+            each.forecast(forecast);
         }
     }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::{RunError, blocking, unless_cancelled};
-use reclaim_model::{Caller, Filesystem, Inhibitor, Mode, chain};
+use reclaim_model::{Caller, Inhibitor, Mode, chain};
+use reclaim_store::Filesystems;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::cluster_lock::ObservedLock;
-use crate::filling::FillHistory;
+use crate::filling::{FillForecast, FillHistory};
 use crate::history::RunHistory;
 use crate::io_pressure::io_pressure;
 use crate::observer::MaintenanceObserver;
@@ -296,7 +297,7 @@ impl Scheduler {
         match measured {
             Ok(filesystems) => {
                 self.observer.measured(Some(&filesystems));
-                self.record_filling(filesystems.seen).await;
+                self.record_filling(filesystems).await;
             }
             Err(error) => {
                 let error = chain(&error);
@@ -310,9 +311,17 @@ impl Scheduler {
         }
     }
 
-    async fn record_filling(&self, filesystems: Vec<Filesystem>) {
-        let filling = Arc::clone(&self.filling);
-        if let Err(error) = blocking(move || filling.record(&filesystems)).await {
+    /// Records how full the filesystems are, and reports when they will be full.
+    async fn record_filling(&self, found: Filesystems) {
+        let (filling, policies) = (Arc::clone(&self.filling), self.set.policies.clone());
+        let evaluating = move || {
+            let recorded = filling.record(&found.seen);
+            let forecast = FillForecast::new(&found, &policies, Some(&*filling));
+            (recorded, forecast)
+        };
+        let (recorded, forecast) = blocking(evaluating).await;
+        self.observer.forecast(&forecast);
+        if let Err(error) = recorded {
             warn!(%error, "cannot record how full the filesystems are; retrying in ten minutes");
         }
     }

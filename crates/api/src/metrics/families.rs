@@ -255,6 +255,8 @@ families! {
         "Inodes of the filesystem";
     inodes_free: FilesystemGauges = Family::default(), "reclaim_filesystem_inodes_free", "reclaim_filesystem_inodes_free" ["filesystem"],
         "Free inodes of the filesystem";
+    full_in: FilesystemGauges = Family::default(), "reclaim_filesystem_full_in_seconds", "reclaim_filesystem_full_in_seconds" ["filesystem"],
+        "Time until the filesystem is full at the present rate; no series if it does not fill, or if there are too few measurements";
     unmeasured: Family<DataLabels, Gauge> = Family::default(), "reclaim_unmeasured", "reclaim_unmeasured" ["kind", "snapshotter"],
         "Whether the filesystem of content or of a snapshotter cannot be measured, so that no watermark counts it; 1 if so";
     run_seconds: Histogram = Histogram::new(exponential_buckets(0.05, 2.0, 16)), "reclaim_run_seconds", "reclaim_run_seconds" ["le"],
