@@ -2,38 +2,32 @@
 //! not compile until it is set here.
 
 mod audit;
+mod policies;
+mod store;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reclaim_api::json::{PolicyForecasts, PolicyHistory};
-use reclaim_maintenance::{
-    Breakdown, Excess, FilesystemForecast, FilesystemRecord, FillForecast, HighMark, Measure,
-    NamespaceForecast, NamespaceRun, PolicyForecast, PolicyOutcome, PolicyRun, ReleasedHold,
-    RunRecord, Trend, Trigger,
-};
 use reclaim_model::{
-    Amount, Answer, Answers, ByNamespace, Column, Conflict, ConflictCause, Cut, CutTarget,
-    DeleteGuard, Digest, DigestError, DiskUsage, Estimate, Failed, FailedNamespace, FetchedContent,
-    Filesystem, Freeable, Freed, FreedBlob, FreedSnapshot, HeldRun, HeldRuns, Holder, HolderKind,
-    HolderPath, HolderRole, ImageList, ImageSize, ImageUsage, ImageVerdict, InhibitScope,
-    Inhibitor, KeepReason, Kept, LeaseHolding, Leased, Left, LeftHolder, LeftThing, Link,
-    ListedImage, Mode, Named, NamedRemoval, Namespace, NamespaceUsage, NotCounted, NotPinned,
-    NotRemoved, NotRestored, Outlook, OutsideRecords, Part, Pin, PinAction, PinOutcome, Pinned,
-    Pins, Place, Platform, PlatformLayers, PolicyPart, ProjectImage, ProjectImageMode, ProjectList,
-    ProjectUsage, PruneVerdicts, Reclaimed, ReferenceError, ReferenceKind, RefuseReason, Refused,
-    RemoveReason, Removed, Report, ResolvedTarget, RestoreOutcome, Restores, Room, Row, RunId,
-    Slimmed, SnapshotId, Thing, ThingKind, Unrecorded, UsageByColumn, Versioned,
+    Amount, ByNamespace, Column, Conflict, ConflictCause, Cut, CutTarget, DeleteGuard, Digest,
+    DigestError, Estimate, Failed, FailedNamespace, FetchedContent, Freed, FreedBlob,
+    FreedSnapshot, HeldRun, HeldRuns, Holder, HolderKind, HolderRole, ImageSize, KeepReason, Kept,
+    LeaseHolding, Leased, Left, LeftHolder, LeftThing, Mode, Named, NamedRemoval, Namespace,
+    NotCounted, NotPinned, NotRemoved, NotRestored, Part, PinAction, PinOutcome, Pinned, Pins,
+    Place, Platform, PolicyPart, ProjectImage, ProjectImageMode, ProjectList, ProjectUsage,
+    Reclaimed, ReferenceError, ReferenceKind, RefuseReason, Refused, RemoveReason, Removed, Report,
+    ResolvedTarget, RestoreOutcome, Restores, Row, RunId, Slimmed, SnapshotId, ThingKind,
+    Unrecorded, Versioned,
 };
 use serde::Serialize;
-use serde_json::{Value, json};
-
-use audit::caller;
+use serde_json::Value;
 
 pub(super) use audit::audit_records;
+pub(super) use policies::{
+    fill_forecast, inhibitors, policy_forecasts, policy_history, policy_runs,
+};
+pub(super) use store::{answers, disk_usage, image_list};
 
-use crate::commands::inhibit::Inhibitors;
 use crate::commands::project::prune::PruneResult;
 
 const COLUMNS: [Column; 16] = [
@@ -470,31 +464,6 @@ pub(super) fn project_list() -> Value {
     })
 }
 
-pub(super) fn image_list() -> Value {
-    let pins = [Pin::Ours, Pin::Others].into_iter().cycle();
-    let images = verdicts().zip(pins).map(|(verdict, pin)| ListedImage {
-        name: text(),
-        target: digest(),
-        size: size(),
-        layers: vec![PlatformLayers {
-            manifest: digest(),
-            platform: Some(Platform::host()),
-            total: 1,
-            packed: 1,
-            unpacked: [("overlayfs".into(), 1)].into(),
-        }],
-        created: Some(Timestamp::UNIX_EPOCH),
-        pinned: Some(pin),
-        verdict,
-    });
-    form(ImageList {
-        namespace: namespace(),
-        observed_at: Timestamp::UNIX_EPOCH,
-        images: images.collect(),
-        warnings: vec![text()],
-    })
-}
-
 pub(super) fn pins() -> Value {
     let not_found = not_removed().into_iter().map(NotPinned::NotFound);
     let others = [
@@ -544,262 +513,5 @@ pub(super) fn restores() -> Value {
         namespace: namespace(),
         mode: Mode::Apply,
         images: images.collect(),
-    })
-}
-
-fn columns() -> UsageByColumn {
-    COLUMNS
-        .map(|column| (column, amount()))
-        .into_iter()
-        .collect()
-}
-
-pub(super) fn disk_usage() -> Value {
-    let images = verdicts().map(|verdict| ImageUsage {
-        name: text(),
-        target: digest(),
-        created: Some(Timestamp::UNIX_EPOCH),
-        size: size(),
-        reclaimable_alone_bytes: 1,
-        containers: 1,
-        holders: holders(),
-        verdict,
-    });
-    form(DiskUsage {
-        total: columns(),
-        namespaces: vec![NamespaceUsage {
-            namespace: namespace(),
-            images: 1,
-            active: 1,
-            shared_bytes: 1,
-            usage: columns(),
-            freeable: Some(Freeable {
-                garbage: amount(),
-                build_history: amount(),
-                snapshots: amount(),
-                layers: amount(),
-                platforms: amount(),
-                images: amount(),
-            }),
-            image_usage: Some(images.collect()),
-            leases: Some(vec![lease()]),
-        }],
-        orphaned_known: true,
-        outside_records: Some(OutsideRecords {
-            unrecorded: unrecorded(),
-            own_bytes: 1,
-            unseen: vec!["zfs".into()],
-        }),
-        warnings: vec![text()],
-    })
-}
-
-pub(super) fn answers() -> Value {
-    let keep = || ImageVerdict::Keep {
-        reason: KeepReason::InUse,
-        holders: holders(),
-    };
-    let remove = ImageVerdict::Remove {
-        reason: RemoveReason::Unused,
-    };
-    let outlooks = [
-        Outlook::Held,
-        Outlook::Unused,
-        Outlook::Expires {
-            at: Timestamp::UNIX_EPOCH,
-            holder: holders().remove(0),
-        },
-        Outlook::Depends,
-        Outlook::NextCollection,
-    ];
-    let chain = THINGS.map(|kind| Thing { kind, id: text() });
-    let links = chain
-        .iter()
-        .cycle()
-        .zip(REFERENCES)
-        .map(|(thing, by)| Link {
-            thing: thing.clone(),
-            by,
-            labels: vec![text()],
-        });
-    let links: Vec<Link> = links.collect();
-    let answers = outlooks.map(|outlook| Answer {
-        namespace: namespace(),
-        thing: chain[0].clone(),
-        holders: vec![HolderPath {
-            namespace: namespace(),
-            holder: holders().remove(0),
-            until: Some(Timestamp::UNIX_EPOCH),
-            chain: links.clone(),
-            prune_all: Some(keep()),
-        }],
-        verdicts: Some(PruneVerdicts {
-            prune: keep(),
-            prune_all: remove.clone(),
-        }),
-        depends_on: vec![text()],
-        dependents: vec![text()],
-        outlook,
-        warnings: vec![text()],
-    });
-    form(Answers {
-        answers: answers.into(),
-    })
-}
-
-fn filesystem() -> Filesystem {
-    let room = Room { total: 2, left: 1 };
-    Filesystem {
-        mount_point: "/".into(),
-        block: 1,
-        bytes: room,
-        inodes: room,
-        has_content: true,
-        snapshotters: BTreeSet::from(["overlayfs".into()]),
-    }
-}
-
-fn excesses() -> Vec<Excess> {
-    let measures = [
-        Measure::Bytes("/".into()),
-        Measure::Inodes("/".into()),
-        Measure::Occupied,
-    ];
-    measures.map(|of| Excess { of, amount: 1 }).into()
-}
-
-pub(super) fn policy_runs() -> Value {
-    let triggers = [Trigger::Schedule, Trigger::Demand].into_iter().cycle();
-    let runs = PolicyOutcome::ALL.into_iter().zip(triggers);
-    let runs = runs.map(|(outcome, trigger)| PolicyRun {
-        policy: "p".parse().unwrap(),
-        trigger,
-        caller: Some(caller()),
-        mode: Mode::Apply,
-        began: Timestamp::UNIX_EPOCH,
-        ended: Timestamp::UNIX_EPOCH,
-        before: vec![filesystem()],
-        after: vec![filesystem()],
-        wanted: excesses(),
-        missing: excesses(),
-        not_yet_visible: excesses(),
-        released: vec![ReleasedHold {
-            namespace: namespace(),
-            run: run_id(),
-        }],
-        reports: vec![whole_report()],
-        outcome,
-        error: Some(text()),
-        breakdown: Some(Breakdown {
-            usage: columns(),
-            other_bytes: 1,
-        }),
-        warnings: vec![text()],
-    });
-    form(json!({"runs": runs.collect::<Vec<_>>()}))
-}
-
-pub(super) fn policy_forecasts() -> Value {
-    form(PolicyForecasts {
-        policies: vec![PolicyForecast {
-            policy: "p".parse().unwrap(),
-            schedule: text(),
-            rules: vec![text()],
-            filesystems: vec![filesystem()],
-            wanted: excesses(),
-            not_yet_visible: excesses(),
-            namespaces: vec![NamespaceForecast {
-                now: whole_report(),
-                at_most: whole_report(),
-            }],
-            inhibitors: vec![inhibitor(InhibitScope::Policies)],
-            warnings: vec![text()],
-        }],
-    })
-}
-
-pub(super) fn fill_forecast() -> Value {
-    let filesystems =
-        [Trend::Unknown, Trend::Steady, Trend::Growing].map(|trend| FilesystemForecast {
-            mount_point: "/".into(),
-            total_bytes: 1,
-            left_bytes: 1,
-            trend,
-            bytes_per_day: Some(1),
-            full_in_seconds: Some(1),
-            high_marks: vec![HighMark {
-                policy: "p".parse().unwrap(),
-                left_bytes: 1,
-                reached_in_seconds: Some(1),
-            }],
-        });
-    form(FillForecast {
-        filesystems: filesystems.into(),
-        content_unmeasured: Some(text()),
-        warnings: vec![text()],
-    })
-}
-
-fn inhibitor(what: InhibitScope) -> Inhibitor {
-    Inhibitor {
-        what,
-        command: text(),
-        pid: Some(1),
-        uid: Some(1),
-        why: Some(text()),
-        since: Some(Timestamp::UNIX_EPOCH),
-        until: Some(Timestamp::UNIX_EPOCH),
-        namespace: namespace(),
-        lease: text(),
-    }
-}
-
-pub(super) fn inhibitors() -> Value {
-    form(Inhibitors {
-        inhibitors: [InhibitScope::Policies, InhibitScope::All]
-            .map(inhibitor)
-            .into(),
-    })
-}
-
-pub(super) fn policy_history() -> Value {
-    form(PolicyHistory {
-        runs: vec![RunRecord {
-            version: 1,
-            policy: text(),
-            trigger: Trigger::Demand,
-            caller: Some(caller()),
-            dry_run: true,
-            outcome: PolicyOutcome::Done,
-            began: Timestamp::UNIX_EPOCH,
-            ended: Timestamp::UNIX_EPOCH,
-            filesystems: vec![FilesystemRecord {
-                mount_point: "/".into(),
-                total_bytes: 1,
-                left_bytes_before: 1,
-                left_bytes_after: 1,
-                left_inodes_before: 1,
-                left_inodes_after: 1,
-            }],
-            wanted: vec![text()],
-            missing: vec![text()],
-            not_yet_visible: excesses(),
-            released: vec![text()],
-            runs: vec![NamespaceRun {
-                namespace: text(),
-                run: text(),
-                removed: 1,
-                kept: 1,
-                refused: 1,
-                failed: 1,
-                estimate_bytes: 1,
-                reclaimed_bytes: 1,
-                held_until: Some(Timestamp::UNIX_EPOCH),
-                images: whole_report().removed,
-                part: Some(PolicyPart::Images),
-                slimmed: 1,
-            }],
-            error: Some(text()),
-        }],
     })
 }
