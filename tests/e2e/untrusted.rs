@@ -147,6 +147,7 @@ async fn no_command_prints_texts_of_others_as_they_are() {
             "--state",
             state,
         ],
+        &["check", "--warn", "1%"],
         &["config", "check", "--config", config],
         &["config", "show", "--config", config],
         &["config", "schema"],

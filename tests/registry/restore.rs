@@ -346,7 +346,7 @@ async fn a_restore_that_is_killed_leaves_only_garbage() {
     let (lease, labels) = leases.first_key_value().unwrap();
     assert!(lease.starts_with("reclaim.restore."), "{lease}");
     assert!(labels.contains_key("containerd.io/gc.expire"), "{labels:?}");
-    // It keeps nobody from restoring, and the image stays as it is until then.
+    // Another restore can begin at once, and the image stays as it is until then.
     host.restore(&["--all"]).exits(0);
     let done = host.cut().await;
     assert_eq!(done, BTreeSet::new());

@@ -426,7 +426,7 @@ mod tests {
             "[host.\"http://127.0.0.1:1\"]\n",
         );
         assert!(local("b.example").is_some());
-        // Its own file comes before that for all others. 192.0.2.1 is nobody's address.
+        // Its own file comes before that for all others. No machine has 192.0.2.1.
         write(
             root.path(),
             "b.example/hosts.toml",

@@ -103,7 +103,7 @@ async fn a_blob_and_a_manifest_are_requested_by_digest() {
     let digest = manifest.digest;
     assert!(requests[0].starts_with(&format!("GET /v2/team/app/blobs/{digest} ")));
     assert!(requests[1].starts_with(&format!("GET /v2/team/app/manifests/{digest} ")));
-    // Nobody demanded them.
+    // The server did not ask for them.
     assert!(!requests.concat().to_lowercase().contains("authorization"));
 }
 

@@ -111,7 +111,7 @@ impl State {
         self.cursor = self.cursor.min(self.rows.len().saturating_sub(1));
     }
 
-    /// Returns the name of the namespace; `None` if there is none.
+    /// Returns the name of the namespace; `None` on a host without namespaces.
     pub(super) fn name(&self) -> Option<Namespace> {
         Some(self.usage()?.namespace.clone())
     }

@@ -1,7 +1,7 @@
 //! Policies: their runs, forecasts, and what forbids them.
 
-use super::audit::caller;
-use crate::commands::inhibit::Inhibitors;
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use reclaim_api::json::{PolicyForecasts, PolicyHistory};
 use reclaim_maintenance::{
@@ -11,10 +11,11 @@ use reclaim_maintenance::{
 };
 use reclaim_model::{Filesystem, InhibitScope, Inhibitor, Mode, PolicyPart, Room};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
+use super::audit::caller;
 use super::store::columns;
 use super::{form, namespace, run_id, text, whole_report};
+use crate::commands::inhibit::Inhibitors;
 
 fn filesystem() -> Filesystem {
     let room = Room { total: 2, left: 1 };
