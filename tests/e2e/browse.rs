@@ -256,7 +256,7 @@ async fn every_key_does_what_the_help_says() {
 
     // The other namespace, and an image that came meanwhile.
     terminal.press(&["n"]);
-    terminal.shows("k8s.io");
+    terminal.shows("k8s.io (2 of 2)");
     image("docker.io/library/later:1")
         .layers([Layer::random(9, 1_000)])
         .build(&rig.containerd.namespace("k8s.io"))

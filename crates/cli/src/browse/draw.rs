@@ -63,11 +63,13 @@ fn title_text(state: &State) -> String {
     };
     let all = HumanSize(usage.usage.total().total_bytes());
     let free = HumanSize(usage.usage.reclaimable().total_bytes());
-    let count = state.map().usage.namespaces.len();
     let images = state.images().len();
     let namespace = &usage.namespace;
-    format!(" reclaim  {namespace} (1 of {count})  {images} images, {all}, prune -a frees {free}")
-        .replace("(1 of 1)  ", " ")
+    let position = match state.map().usage.namespaces.len() {
+        1 => String::new(),
+        count => format!(" ({} of {count})", state.position()),
+    };
+    format!(" reclaim  {namespace}{position}  {images} images, {all}, prune -a frees {free}")
 }
 
 fn heads(width: usize) -> String {

@@ -116,6 +116,11 @@ impl State {
         Some(self.usage()?.namespace.clone())
     }
 
+    /// Returns the position of the namespace among all, from 1.
+    pub(super) fn position(&self) -> usize {
+        self.namespace + 1
+    }
+
     pub(super) fn usage(&self) -> Option<&NamespaceUsage> {
         self.map.usage.namespaces.get(self.namespace)
     }
