@@ -27,6 +27,17 @@ fn texts(value: &Value) -> Vec<&str> {
         .collect()
 }
 
+/// Opens the page of a store that has something of everything.
+async fn opened() -> (Rig, Browser) {
+    let rig = Rig::quiet().await;
+    populate(&rig).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (address, _) = page(&rig, folder.path());
+    let mut browser = Browser::start(1000, 1400);
+    browser.open(&address);
+    (rig, browser)
+}
+
 /// Writes the page into a file, and returns its address.
 fn page(rig: &Rig, folder: &std::path::Path) -> (String, CommandOutput) {
     let file = folder.join("page.html");
@@ -115,12 +126,7 @@ async fn the_page_shows_what_df_counts() {
 
 #[tokio::test]
 async fn the_page_is_walked_by_keyboard_and_finds_images() {
-    let rig = Rig::quiet().await;
-    populate(&rig).await;
-    let folder = tempfile::tempdir().unwrap();
-    let (address, _) = page(&rig, folder.path());
-    let mut browser = Browser::start(1000, 1400);
-    browser.open(&address);
+    let (_rig, mut browser) = opened().await;
 
     // One stop of the tab key for each picture, and arrow keys within it.
     let focused = "document.activeElement.getAttribute('aria-label')";
@@ -165,12 +171,7 @@ async fn the_page_is_walked_by_keyboard_and_finds_images() {
 
 #[tokio::test]
 async fn the_page_is_dark_light_and_printed() {
-    let rig = Rig::quiet().await;
-    populate(&rig).await;
-    let folder = tempfile::tempdir().unwrap();
-    let (address, _) = page(&rig, folder.path());
-    let mut browser = Browser::start(1000, 1400);
-    browser.open(&address);
+    let (_rig, mut browser) = opened().await;
     let background = "getComputedStyle(document.body).backgroundColor";
     browser.prefer_scheme("light");
     assert_eq!(browser.evaluate(background), "rgb(255, 255, 255)");

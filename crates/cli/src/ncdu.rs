@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Column, Digest, ManifestObjects, NamespaceMap, NamespaceUsage, ObjectKind, Printable, StoreMap,
-    StoredObject, familiar_name,
+    Column, ManifestObjects, NamespaceMap, NamespaceUsage, ObjectKind, Printable, StoreMap,
+    StoredObject, familiar_name, shortened,
 };
 use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
@@ -143,22 +143,11 @@ pub(crate) fn export(map: &StoreMap) -> Export {
 fn file(object: &StoredObject, inode: u64) -> File {
     let bytes = object.bytes.unwrap_or(0);
     File {
-        name: format!("{} {}", kind(object.kind), part(&object.id)),
+        name: format!("{} {}", object.kind.text(), part(&object.id)),
         asize: bytes,
         dsize: bytes,
         ino: Some(inode),
         hlnkc: true,
-    }
-}
-
-fn kind(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::Index => "index",
-        ObjectKind::Manifest => "manifest",
-        ObjectKind::Config => "config",
-        ObjectKind::Layer => "layer",
-        ObjectKind::Content => "content",
-        ObjectKind::Snapshot => "unpacked",
     }
 }
 
@@ -203,14 +192,6 @@ fn add_namespace(folder: &mut Folder, usage: &NamespaceUsage, map: &NamespaceMap
 fn platform(manifest: &ManifestObjects) -> String {
     match &manifest.platform {
         Some(platform) => part(&platform.to_string()),
-        None => part(&short(&manifest.digest)),
+        None => part(&shortened(&manifest.digest.to_string())),
     }
-}
-
-fn short(digest: &Digest) -> String {
-    digest
-        .to_string()
-        .chars()
-        .take("sha256:".len() + 12)
-        .collect()
 }

@@ -28,7 +28,7 @@ pub struct NamespaceImages {
 pub struct ByNamespace<T> {
     /// One for each namespace that has a value, in the order of the namespaces.
     pub namespaces: Vec<T>,
-    /// The namespaces for which there is none.
+    /// The namespaces without a value, and why.
     pub failed: Vec<FailedNamespace>,
 }
 

@@ -66,6 +66,20 @@ pub enum ObjectKind {
     Snapshot,
 }
 
+impl ObjectKind {
+    /// Returns it for a person.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Index => "index",
+            Self::Manifest => "manifest",
+            Self::Config => "config",
+            Self::Layer => "layer",
+            Self::Content => "content",
+            Self::Snapshot => "unpacked",
+        }
+    }
+}
+
 /// An index or manifest of an image, and the objects that it lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestObjects {

@@ -5,7 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Wrap};
-use reclaim_model::{HumanSize, ObjectKind, Part, Printable};
+use reclaim_model::{HumanSize, Part, Printable, shortened};
 
 use super::rows::{self, Row};
 use super::state::{State, View};
@@ -179,7 +179,7 @@ fn cells(state: &State, row: &Row) -> [String; 4] {
             let bytes = objects.filter_map(|object| object.bytes).sum();
             let name = match &manifest.platform {
                 Some(platform) => platform.to_string(),
-                None => short(&manifest.digest.to_string()),
+                None => shortened(&manifest.digest.to_string()),
             };
             [name, size(bytes), String::new(), String::new()]
         }
@@ -192,25 +192,10 @@ fn cells(state: &State, row: &Row) -> [String; 4] {
                 (count, false) => format!("shared by {count}"),
                 (count, true) => format!("shared by {count}, held"),
             };
-            let name = format!("{} {}", kind(object.kind), short(&object.id));
+            let name = format!("{} {}", object.kind.text(), shortened(&object.id));
             [name, bytes, String::new(), sharing]
         }
     }
-}
-
-fn kind(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::Index => "index",
-        ObjectKind::Manifest => "manifest",
-        ObjectKind::Config => "config",
-        ObjectKind::Layer => "layer",
-        ObjectKind::Content => "content",
-        ObjectKind::Snapshot => "unpacked",
-    }
-}
-
-fn short(id: &str) -> String {
-    reclaim_model::shortened(id)
 }
 
 fn status_text(state: &State) -> String {
