@@ -15,10 +15,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
-/// Time between two checks of a starting or ending daemon.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Time between two checks of an awaited condition.
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 /// Checks before a test gives up, after 60 s.
-const CHECKS: u32 = 6000;
+pub(crate) const CHECKS: u32 = 6000;
 
 /// A running `reclaim serve`. Dropping it kills it.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use reclaim_api::grpc::proto::{self, Container};
 use reclaim_testkit::{Labels, Layer, image, labels};
 use tonic::Code;
 
-use crate::daemon::Daemon;
+use crate::daemon::{CHECKS, Daemon, PAUSE};
 use crate::grpc::registrar;
 use crate::rig::Rig;
 
@@ -40,6 +40,20 @@ fn texts(directory: &str) -> Vec<String> {
     forms.into()
 }
 
+/// Starts a daemon that has written what it writes on its own after its start, next to a secret.
+async fn daemon(rig: &Rig) -> Daemon {
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    fs::write(daemon.directory().join("secret"), SECRET).unwrap();
+    let history = daemon.directory().join("filling.json");
+    for _ in 0..CHECKS {
+        if history.exists() {
+            return daemon;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("the daemon wrote no history of filling");
+}
+
 /// Returns all files below a directory with their contents. Sockets and locks are empty.
 fn files(directory: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
@@ -62,8 +76,7 @@ fn files(directory: &Path) -> BTreeMap<String, String> {
 #[tokio::test]
 async fn no_text_of_a_request_reaches_a_file_or_a_shell() {
     let rig = Rig::start().await;
-    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
-    fs::write(daemon.directory().join("secret"), SECRET).unwrap();
+    let daemon = daemon(&rig).await;
     let before = files(daemon.directory());
     for text in texts(daemon.directory().to_str().unwrap()) {
         let name = utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string();
@@ -116,8 +129,7 @@ async fn no_text_of_a_request_reaches_a_file_or_a_shell() {
 #[tokio::test]
 async fn no_text_of_an_image_reaches_a_file_or_a_shell() {
     let rig = Rig::start().await;
-    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
-    fs::write(daemon.directory().join("secret"), SECRET).unwrap();
+    let daemon = daemon(&rig).await;
     let before = files(daemon.directory());
     let mut names = Vec::new();
     for text in texts(daemon.directory().to_str().unwrap()) {
@@ -167,8 +179,7 @@ async fn no_text_of_an_image_reaches_a_file_or_a_shell() {
 #[tokio::test]
 async fn refuses_an_owner_that_is_not_a_plain_name() {
     let rig = Rig::start().await;
-    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
-    fs::write(daemon.directory().join("secret"), SECRET).unwrap();
+    let daemon = daemon(&rig).await;
     let mut registrar = registrar(&daemon).await;
     let texts = texts(daemon.directory().to_str().unwrap());
     let before = files(daemon.directory());

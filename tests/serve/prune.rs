@@ -1,7 +1,5 @@
 //! `POST /images/prune`: bodies, statuses, and one run at a time.
 
-use std::time::Duration;
-
 use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Moment};
 use reclaim_testkit::{Layer, Signal, image};
 use serde_json::{Value, json};
@@ -9,15 +7,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tonic::Code;
 
-use crate::daemon::Daemon;
+use crate::daemon::{CHECKS, Daemon, PAUSE};
 use crate::rig::Rig;
 
 const ALL: &str = r#"{"dangling":["false"]}"#;
-
-/// Checks of an awaited condition before a test gives up.
-const CHECKS: u32 = 6000;
-/// Time between two checks.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// The body is the same as Docker's to the byte.
 #[tokio::test]

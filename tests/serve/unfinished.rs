@@ -1,18 +1,11 @@
 //! The daemon finishes interrupted runs.
 
-use std::time::Duration;
-
 use reclaim_testkit::{BuiltImage, Layer, NamespaceClient, image};
 
-use crate::daemon::Daemon;
+use crate::daemon::{CHECKS, Daemon, PAUSE};
 use crate::rig::{Rig, names};
 
 const ALL: &str = r#"{"dangling":["false"]}"#;
-
-/// Checks of an awaited condition before a test gives up.
-const CHECKS: u32 = 6000;
-/// Time between two checks.
-const PAUSE: Duration = Duration::from_millis(10);
 
 async fn eight_images(rig: &Rig) -> Vec<BuiltImage> {
     let mut built = Vec::new();
