@@ -12,7 +12,7 @@ pub(crate) mod serve;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-pub(crate) use globals::{AllNamespacesArgs, Globals, LogFormat, Scope, ScopeError};
+pub(crate) use globals::{AllNamespacesArgs, Globals, LogFormat, OTLP_VARIABLE, Scope, ScopeError};
 use image::ImageCommand;
 
 /// Remove unused container images from a containerd host

@@ -16,6 +16,7 @@ use reclaim_engine::{AuditError, ConnectError, DockerError, NotFound, RunError};
 use reclaim_model::{
     FilterError, ImageFilterError, Namespace, NamespaceError, PRUNE_FILTER_KEYS, chain,
 };
+use reclaim_telemetry::TelemetryError;
 
 use crate::args::{Cli, ScopeError};
 use crate::commands::inhibit::code_of_start;
@@ -104,7 +105,7 @@ pub(crate) enum CommandError {
     Collector {
         endpoint: String,
         #[source]
-        source: opentelemetry_otlp::ExporterBuildError,
+        source: TelemetryError,
     },
     #[error(transparent)]
     Host(#[from] HostError),
@@ -235,6 +236,13 @@ impl CommandError {
             }
             Self::Protection(_) => Some(
                 "correct the file, or use --no-config to leave it out: then it protects no image"
+                    .to_owned(),
+            ),
+            Self::Collector {
+                source: TelemetryError::NotBuilt,
+                ..
+            } => Some(
+                "build it with `--features otel`, or use a package that `cargo xtask dist` makes"
                     .to_owned(),
             ),
             Self::TooManyPlans(_) => {

@@ -2,16 +2,14 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
-use reclaim_model::is_printable;
+use reclaim_model::{chain, is_printable};
+use reclaim_telemetry::{Spans, TelemetryError};
+use tracing::warn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::args::{Globals, LogFormat};
+use crate::args::{Globals, LogFormat, OTLP_VARIABLE};
 use crate::exit::CommandError;
 use crate::output;
 
@@ -24,21 +22,19 @@ const SPANS: &str = "info";
 /// Sends the remaining spans to the collector when it is dropped.
 #[must_use = "no spans are sent after it is dropped"]
 pub(crate) struct Logging {
-    tracing: Option<SdkTracerProvider>,
+    spans: Option<Spans>,
 }
 
 /// Starts the log and the sending of spans, which needs a runtime.
 pub(crate) fn init(globals: &Globals) -> Result<Logging, CommandError> {
-    let tracing = globals.otlp_endpoint().map(provider).transpose()?;
-    let spans = tracing.as_ref().map(|provider| {
-        let tracer = provider.tracer(SERVICE);
-        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
-        layer.with_filter(EnvFilter::new(SPANS))
-    });
+    let (spans, is_ignored) = connect(globals)?;
+    let layer = spans
+        .as_ref()
+        .map(|spans| spans.layer().with_filter(EnvFilter::new(SPANS)));
     // The filter is valid: the arguments were checked.
     let filter = || EnvFilter::builder().parse_lossy(&globals.log_level);
     let log = tracing_subscriber::fmt::layer();
-    let registry = tracing_subscriber::registry().with(spans);
+    let registry = tracing_subscriber::registry().with(layer);
     match globals.log_format {
         LogFormat::Text => {
             let has_colours = io::stderr().is_terminal();
@@ -52,7 +48,26 @@ pub(crate) fn init(globals: &Globals) -> Result<Logging, CommandError> {
             registry.with(log.with_filter(filter())).init();
         }
     }
-    Ok(Logging { tracing })
+    if is_ignored {
+        warn!("built without the `otel` feature: {OTLP_VARIABLE} is ignored");
+    }
+    Ok(Logging { spans })
+}
+
+/// Connects to the collector, if there is one. Also returns whether its address is ignored: the variable
+/// is for every program on a machine, so one that cannot send spans still runs.
+fn connect(globals: &Globals) -> Result<(Option<Spans>, bool), CommandError> {
+    let Some(endpoint) = globals.otlp_endpoint() else {
+        return Ok((None, false));
+    };
+    match Spans::connect(SERVICE, endpoint) {
+        Ok(spans) => Ok((Some(spans), false)),
+        Err(TelemetryError::NotBuilt) if !globals.is_otlp_endpoint_given() => Ok((None, true)),
+        Err(source) => Err(CommandError::Collector {
+            endpoint: endpoint.to_owned(),
+            source,
+        }),
+    }
 }
 
 /// Writes records of the text log to standard error, one line each: a name or an error of others cannot
@@ -93,29 +108,14 @@ fn on_one_line(record: &str, has_colours: bool) -> String {
     line
 }
 
-fn provider(endpoint: &str) -> Result<SdkTracerProvider, CommandError> {
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .build()
-        .map_err(|source| CommandError::Collector {
-            endpoint: endpoint.to_owned(),
-            source,
-        })?;
-    let resource = Resource::builder().with_service_name(SERVICE).build();
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_resource(resource)
-        .build())
-}
-
 impl Drop for Logging {
     fn drop(&mut self) {
-        if let Some(provider) = self.tracing.take()
-            && let Err(error) = provider.shutdown()
+        if let Some(spans) = self.spans.take()
+            && let Err(error) = spans.shutdown()
         {
             output::message(format!(
-                "warning: cannot send all spans to the collector: {error}"
+                "warning: cannot send all spans to the collector: {}",
+                chain(&error)
             ));
         }
     }

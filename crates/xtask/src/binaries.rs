@@ -15,6 +15,8 @@ use crate::workspace::Workspace;
 pub(crate) enum BuildScope {
     /// Only the binary and the demo: the fastest if nothing has been built.
     Binaries,
+    /// The same with all features, as in the packages.
+    AllFeatures,
     /// The whole workspace with its tests: the fastest after the tests have run.
     AllTests,
 }
@@ -29,9 +31,12 @@ pub(crate) struct Binaries {
 /// Builds both at once, so that shared dependencies are built once.
 pub(crate) fn build(workspace: &Workspace, scope: BuildScope) -> Result<Binaries, Failure> {
     let mut build = match scope {
-        BuildScope::Binaries => {
+        BuildScope::Binaries | BuildScope::AllFeatures => {
             let mut build = workspace.cargo(&["build", "--package", "reclaim-cli"]);
             build.args(["--bin", "reclaim", "--package", "reclaim-testkit"]);
+            if scope == BuildScope::AllFeatures {
+                build.arg("--all-features");
+            }
             build
         }
         BuildScope::AllTests => workspace.cargo(&["build", "--workspace", "--tests"]),

@@ -54,7 +54,8 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
         house::lints(workspace)?;
         house::directions(workspace)?;
         house::processes(workspace)?;
-        house::purity(workspace)
+        house::purity(workspace)?;
+        house::leanness(workspace)
     })?;
     steps.step("clippy", || {
         // `--all-targets` does not include tests that only run by name.
@@ -69,11 +70,31 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
         }
         Ok(())
     })?;
+    steps.step("a build without features", || without_features(workspace))?;
     steps.step("documentation", || {
         let mut doc = workspace.cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
         doc.arg("--document-private-items");
         shell::show_and_run(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })
+}
+
+/// The packages with code for builds without a feature. Tests of the whole workspace have all features,
+/// because the tests of `reclaim-cli` bring them.
+const FEATURED: [&str; 2] = ["reclaim-daemon", "reclaim-telemetry"];
+
+/// Checks the binary that `cargo build` makes, and runs the tests of what it has instead of a feature.
+fn without_features(workspace: &Workspace) -> Result<(), Failure> {
+    let mut featured = Vec::new();
+    for package in FEATURED {
+        featured.extend(["--package", package]);
+    }
+    let binary = ["--package", "reclaim-cli", "--bins"];
+    for targets in [&binary[..], &[&featured[..], &["--all-targets"]].concat()] {
+        let mut clippy = workspace.cargo(&["clippy", "--locked"]);
+        clippy.args(targets).args(["--", "-D", "warnings"]);
+        shell::show_and_run(&mut clippy)?;
+    }
+    shell::show_and_run(suites::runner(workspace).args(featured))
 }
 
 /// Runs the tests, and other checks that need containerd.

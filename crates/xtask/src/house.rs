@@ -8,7 +8,7 @@ use crate::workspace::Workspace;
 
 /// The packages of the workspace that each package may depend on, as in the table of
 /// `ARCHITECTURE.md`. Tests may also use [`DEV_ONLY`].
-const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 17] = [
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 18] = [
     ("reclaim-model", &[]),
     ("reclaim-oci", &["reclaim-model"]),
     ("reclaim-compose", &["reclaim-model"]),
@@ -63,8 +63,10 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 17] = [
             "reclaim-engine",
             "reclaim-maintenance",
             "reclaim-model",
+            "reclaim-telemetry",
         ],
     ),
+    ("reclaim-telemetry", &[]),
     ("reclaim-fake", &["reclaim-model"]),
     ("reclaim-testkit", &["reclaim-model"]),
     (
@@ -87,6 +89,9 @@ const PURE: [&str; 2] = ["reclaim-model", "reclaim-plan"];
 
 /// Packages that a pure package must not depend on, directly or indirectly.
 const IMPURE: [&str; 3] = ["tokio", "tonic", "tracing"];
+
+/// Packages that only the features of `reclaim-cli` bring.
+const OF_FEATURES: [&str; 2] = ["kube", "opentelemetry"];
 
 /// Packages that may start other programs.
 const TOOLS: [&str; 2] = ["reclaim-testkit", "reclaim-xtask"];
@@ -197,16 +202,25 @@ fn starts_programs(source: &str) -> bool {
 
 /// Checks that the pure packages do not depend on a runtime, a transport or a logger.
 pub(crate) fn purity(workspace: &Workspace) -> Result<(), Failure> {
-    for name in PURE {
-        let mut tree = workspace.cargo(&["tree", "--locked", "--package", name]);
-        tree.args(["--edges", "normal", "--target", "all"]);
-        tree.args(["--prefix", "none", "--format", "{p}"]);
-        let output = shell::read(&mut tree)?;
-        for package in output.lines().filter_map(|line| line.split(' ').next()) {
-            if IMPURE.contains(&package) {
-                return Err(Failure::new(format!("`{name}` depends on `{package}`"))
-                    .hint(format!("run: cargo tree -p {name} -e normal -i {package}")));
-            }
+    PURE.iter()
+        .try_for_each(|name| without(workspace, name, &IMPURE))
+}
+
+/// Checks that a build with the default features has none of the packages that others bring.
+pub(crate) fn leanness(workspace: &Workspace) -> Result<(), Failure> {
+    without(workspace, "reclaim-cli", &OF_FEATURES)
+}
+
+/// Checks that a package with its default features does not depend on any of `others`.
+fn without(workspace: &Workspace, name: &str, others: &[&str]) -> Result<(), Failure> {
+    let mut tree = workspace.cargo(&["tree", "--locked", "--package", name]);
+    tree.args(["--edges", "normal", "--target", "all"]);
+    tree.args(["--prefix", "none", "--format", "{p}"]);
+    let output = shell::read(&mut tree)?;
+    for package in output.lines().filter_map(|line| line.split(' ').next()) {
+        if others.contains(&package) {
+            return Err(Failure::new(format!("`{name}` depends on `{package}`"))
+                .hint(format!("run: cargo tree -p {name} -e normal -i {package}")));
         }
     }
     Ok(())

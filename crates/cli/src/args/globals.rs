@@ -34,6 +34,9 @@ const CONTAINERD_CONFIGS: [(&str, &str); 4] = [
 /// The name of the directory with the lock files of runs.
 const LOCKS: &str = "locks";
 
+/// The variable with the address of a collector, which other programs read, too.
+pub(crate) const OTLP_VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
 /// The default namespace, as for ctr and nerdctl.
 const DEFAULT_NAMESPACE: &str = "default";
 
@@ -184,13 +187,14 @@ pub(crate) struct Globals {
     pub(crate) log_format: LogFormat,
 
     /// Send spans to this OpenTelemetry collector (OTLP over gRPC): `http://HOST:PORT`
-    #[arg(
-        long,
-        global = true,
-        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
-        value_name = "URL"
-    )]
+    ///
+    /// Needs a build with the feature `otel`, as in the Debian package and the container image.
+    #[arg(long, global = true, env = OTLP_VARIABLE, value_name = "URL")]
     otlp_endpoint: Option<String>,
+
+    /// Whether --otlp-endpoint was given, not only its variable; see [`Globals::note_origin`].
+    #[arg(skip)]
+    is_otlp_endpoint_given: bool,
 
     /// Deadline of calls to containerd in milliseconds, for tests
     #[arg(
@@ -359,6 +363,11 @@ impl Globals {
         self.otlp_endpoint.as_deref().filter(|url| !url.is_empty())
     }
 
+    /// Whether the collector was named by the option, not only by the variable.
+    pub(crate) fn is_otlp_endpoint_given(&self) -> bool {
+        self.is_otlp_endpoint_given
+    }
+
     /// Returns the configuration file. An empty variable counts as unset.
     pub(crate) fn config(&self) -> ConfigSource {
         match &self.config {
@@ -393,8 +402,9 @@ impl Globals {
         while let Some((_, matches)) = deepest.subcommand() {
             deepest = matches;
         }
-        let origin = deepest.value_source("namespace");
-        self.is_namespace_given = origin == Some(ValueSource::CommandLine);
+        let is_given = |id| deepest.value_source(id) == Some(ValueSource::CommandLine);
+        self.is_namespace_given = is_given("namespace");
+        self.is_otlp_endpoint_given = is_given("otlp_endpoint");
     }
 
     /// Returns the namespaces of a command that takes --all-namespaces.

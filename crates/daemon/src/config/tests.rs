@@ -182,6 +182,14 @@ fn a_fleet_exists_only_with_turns() {
 }
 
 #[test]
+#[cfg(not(feature = "fleet"))]
+fn a_fleet_needs_the_feature() {
+    let error = parsed("[fleet]\nturns = 2\n").unwrap_err();
+    assert!(error.contains("fleet.turns"), "{error}");
+    assert!(error.contains("built without the `fleet` feature"), "{error}");
+}
+
+#[test]
 fn checks_disabled_policies_and_drops_them() {
     assert!(policy("enabled = false").unwrap().policies.is_empty());
     assert!(policy("enabled = false\ncron = \"x\"").is_err());

@@ -116,6 +116,14 @@ fn check_installed(chroot: &Chroot) -> Result<(), Failure> {
             "the packaged configuration is invalid or enables a policy",
         ));
     }
+    let fleet = chroot.root().join("fleet.toml");
+    fs::write(&fleet, "[fleet]\nturns = 1\n")
+        .map_err(|error| Failure::file("write", &fleet, &error))?;
+    // Each needs a feature.
+    let collector = ["--otlp-endpoint", "http://127.0.0.1:4317"];
+    let check = ["--config", "/fleet.toml", "config", "check"];
+    chroot.run("reclaim", &[&collector[..], &check].concat())?;
+    fs::remove_file(&fleet).map_err(|error| Failure::file("remove", &fleet, &error))?;
     // Prints only files that differ from the package.
     let verified = chroot.run("dpkg", &["--verify", "reclaim"])?;
     if verified.is_empty() {

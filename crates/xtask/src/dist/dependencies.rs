@@ -29,7 +29,7 @@ pub(super) fn list(
     list.env("SOURCE_DATE_EPOCH", commit_time(workspace));
     list.current_dir(&place.sources);
     list.args(["cyclonedx", "--quiet", "--format", "json"]);
-    list.args(["--spec-version", "1.5", "--no-build-deps"]);
+    list.args(["--spec-version", "1.5", "--no-build-deps", "--all-features"]);
     list.args(["--target", &target.triple()]);
     shell::run(list.args(["--override-filename", "reclaim.cdx"]))?;
     let made = place.sources.join("crates/cli").join(LIST);
@@ -48,7 +48,7 @@ pub(super) fn notices(
 ) -> Result<(), Failure> {
     let mut about = Command::new(tool::provide(workspace, ABOUT)?);
     about.current_dir(&place.sources);
-    about.args(["generate", "--locked", "--fail"]);
+    about.args(["generate", "--locked", "--fail", "--all-features"]);
     about.args(["--manifest-path", "crates/cli/Cargo.toml"]);
     about.arg("--output-file").arg(directory.join(NOTICES));
     shell::run(about.arg("deploy/third-party-notices.hbs"))
