@@ -1,5 +1,6 @@
 //! Connections to Docker Engines.
 
+mod calls;
 mod connection;
 mod containers;
 mod tls;
@@ -8,11 +9,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bollard::Docker;
-use bollard::errors::Error as ApiError;
-use bollard::models::SystemVersion;
+use bollard_stubs::models::SystemVersion;
 
-use connection::send;
 pub use connection::{DockerAddress, DockerAnswer, DockerStream};
 pub use containers::DockerContainers;
 pub use tls::DockerTls;
@@ -24,9 +22,6 @@ const TIMEOUT: u64 = 600;
 /// How long an engine may take to list its containers. A run waits for it with the guard taken. The
 /// list is in an engine's memory, so an engine that takes longer hangs.
 const LIST_TIME: Duration = Duration::from_secs(60);
-
-/// The host in the URLs of requests, which no engine reads.
-const HOST: &str = "http://docker";
 
 /// Why a request to a Docker Engine failed.
 #[derive(Debug, thiserror::Error)]
@@ -81,20 +76,46 @@ pub enum DockerError {
     #[error("no Docker Engine answers at {0}")]
     NotDocker(String),
     /// The engine answered with an error.
-    #[error("{operation}")]
-    Call {
+    #[error("{operation}: Docker responded with status code {status}: {message}")]
+    Refused {
         /// The requested operation.
         operation: &'static str,
-        /// The error of the engine.
-        #[source]
-        source: ApiError,
+        /// The status of the response.
+        status: u16,
+        /// The message of the engine.
+        message: String,
     },
+    /// The response has another form than the API defines.
+    #[error("{operation}: cannot read the response of Docker")]
+    Form {
+        /// The requested operation.
+        operation: &'static str,
+        /// The cause.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl DockerError {
+    /// Returns the status of a response with an error.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            Self::BadAddress(_)
+            | Self::Unencrypted(_)
+            | Self::Certificates { .. }
+            | Self::Connect { .. }
+            | Self::Silent { .. }
+            | Self::NoAnswer { .. }
+            | Self::NotDocker(_)
+            | Self::Form { .. } => None,
+        }
+    }
 }
 
 /// One Docker Engine, which answered when this was created.
 #[derive(Debug, Clone)]
 pub struct DockerEngine {
-    docker: Docker,
     address: DockerAddress,
     version: SystemVersion,
 }
@@ -110,21 +131,7 @@ impl DockerEngine {
         let version = serde_json::from_slice(&answer.body).ok();
         let version = version.filter(|version: &SystemVersion| version.api_version.is_some());
         let version = version.ok_or_else(|| DockerError::NotDocker(address.to_string()))?;
-        let connected = address.clone();
-        let transport = move |request| {
-            let address = connected.clone();
-            async move {
-                let sent = send(address.connect().await?, request).await;
-                sent.map_err(|err| ApiError::HyperResponseError { err })
-            }
-        };
-        let default = bollard::API_DEFAULT_VERSION;
-        let docker = Docker::connect_with_custom_transport(transport, Some(HOST), TIMEOUT, default);
         Ok(Self {
-            docker: docker.map_err(|source| DockerError::Call {
-                operation: "create a client of the Docker Engine",
-                source,
-            })?,
             address: address.clone(),
             version,
         })
@@ -143,11 +150,6 @@ impl DockerEngine {
             ..
         } = &self.version;
         [min_api_version.as_deref(), api_version.as_deref()]
-    }
-
-    /// Returns the client of its API.
-    pub fn client(&self) -> &Docker {
-        &self.docker
     }
 
     /// Sends a GET request to the path, and returns the response as it is.

@@ -22,7 +22,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     machine::provide(&[PROTOC, PIP])?;
     let mut steps = Steps::default();
     let mut coverage = Coverage::default();
-    check(workspace, BuildScope::AllFeatures, &mut steps, &mut coverage)?;
+    check(
+        workspace,
+        BuildScope::AllFeatures,
+        &mut steps,
+        &mut coverage,
+    )?;
     steps.print_times();
     coverage.print(workspace);
     Ok(())

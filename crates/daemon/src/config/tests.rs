@@ -186,7 +186,10 @@ fn a_fleet_exists_only_with_turns() {
 fn a_fleet_needs_the_feature() {
     let error = parsed("[fleet]\nturns = 2\n").unwrap_err();
     assert!(error.contains("fleet.turns"), "{error}");
-    assert!(error.contains("built without the `fleet` feature"), "{error}");
+    assert!(
+        error.contains("built without the `fleet` feature"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::HOST;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -141,7 +141,18 @@ impl DockerAddress {
         path: &str,
         within: Duration,
     ) -> Result<DockerAnswer, DockerError> {
-        let request = Request::get(path).body(Empty::<Bytes>::new());
+        self.request(Method::GET, path, within).await
+    }
+
+    /// Sends a request without a body, like [`Self::get`].
+    pub(super) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        within: Duration,
+    ) -> Result<DockerAnswer, DockerError> {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.body(Empty::<Bytes>::new());
         let request = request.map_err(|source| self.no_answer(source))?;
         let answering = async {
             let connected = self.connect().await;
@@ -216,15 +227,10 @@ impl fmt::Display for DockerAddress {
 }
 
 /// Sends a request on a connection of its own, which ends with the response.
-pub(super) async fn send<B>(
+async fn send(
     stream: DockerStream,
-    mut request: Request<B>,
-) -> hyper::Result<Response<Incoming>>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+    mut request: Request<Empty<Bytes>>,
+) -> hyper::Result<Response<Incoming>> {
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
     let host = HeaderValue::from_static("docker");

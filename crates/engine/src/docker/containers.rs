@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use bollard::models::{
+use bollard_stubs::models::{
     ContainerSummary, ContainerSummaryStateEnum, ContainerdInfoNamespaces, MountPoint,
 };
-use bollard::query_parameters::ListContainersOptions;
 use jiff::Timestamp;
 use reclaim_model::{Container, ContainerSource, ContainerState, Namespace};
 
@@ -151,15 +150,7 @@ impl ContainerStore for DockerContainers {
 
 impl DockerEngine {
     async fn containers(&self) -> Result<impl Iterator<Item = Container> + use<>, DockerError> {
-        let options = ListContainersOptions {
-            all: true,
-            ..ListContainersOptions::default()
-        };
-        let listed = self.docker.list_containers(Some(options)).await;
-        let listed = listed.map_err(|source| DockerError::Call {
-            operation: "list containers",
-            source,
-        })?;
+        let listed = self.containers_with(&[]).await?;
         Ok(listed.into_iter().map(container))
     }
 
@@ -168,16 +159,9 @@ impl DockerEngine {
     ///
     /// # Errors
     ///
-    /// [`DockerError::Call`]
+    /// [`DockerError`] if the engine does not report them.
     pub async fn namespaces(&self) -> Result<ContainerdInfoNamespaces, DockerError> {
-        let info = self
-            .docker
-            .info()
-            .await
-            .map_err(|source| DockerError::Call {
-                operation: "read the namespace of the images",
-                source,
-            })?;
+        let info = self.info().await?;
         let namespaces = info.containerd.and_then(|containerd| containerd.namespaces);
         let ContainerdInfoNamespaces {
             containers,
@@ -245,7 +229,7 @@ fn container_state(state: ContainerSummaryStateEnum) -> ContainerState {
 
 #[cfg(test)]
 mod tests {
-    use bollard::models::OciDescriptor;
+    use bollard_stubs::models::OciDescriptor;
     use reclaim_model::Digest;
 
     use super::*;

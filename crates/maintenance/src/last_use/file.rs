@@ -10,14 +10,15 @@
 //!
 //! One durable commit for each save. A failed write leaves the file at its last commit, and the next
 //! save opens it again. A new file is made under another name and renamed when it is complete, so a
-//! crash never leaves half of one.
+//! crash never leaves half of one. A file of an [earlier] redb is replaced in the same way, by one with
+//! its contents.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use reclaim_engine::state;
-use redb::backends::{FileBackend, InMemoryBackend};
+use redb::backends::InMemoryBackend;
 use redb::{Database, StorageBackend};
 
 use super::IndexError;
@@ -25,6 +26,7 @@ use tables::{Trouble, VERSION, builder, commit, contents, database, guarded, mak
 
 pub(super) use tables::{Batch, Contents};
 
+mod earlier;
 mod tables;
 
 /// The name of the file in the state directory.
@@ -46,6 +48,8 @@ pub(super) struct Store {
     open: Option<Database>,
     /// What is wrong with the file, until it is set aside.
     damage: Option<String>,
+    /// The contents of a file of an earlier redb, until they are in a new one.
+    earlier: Option<Batch>,
 }
 
 impl Store {
@@ -58,6 +62,7 @@ impl Store {
             path,
             open: None,
             damage: None,
+            earlier: None,
         };
         let contents = match store.read(directory) {
             Ok(contents) => contents,
@@ -75,40 +80,33 @@ impl Store {
         Ok((store, contents))
     }
 
-    fn read(&self, directory: &Path) -> Result<Contents, Trouble> {
+    fn read(&mut self, directory: &Path) -> Result<Contents, Trouble> {
         match state::make_directory(directory) {
             Err(error) if !state::is_full(&error) => {
                 return Err(Trouble::Io("make the directory of", error));
             }
             Ok(()) | Err(_) => {}
         }
-        let file = match File::open(&self.path) {
+        let mut file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Contents::default()),
             Err(error) => return Err(Trouble::Io("open", error)),
         };
-        let backend = FileBackend::new(file).map_err(database)?;
-        let copied = || {
-            let length = backend.len()?;
-            let bytes = backend.read(0, usize::try_from(length).unwrap_or(usize::MAX))?;
-            let copy = InMemoryBackend::new();
-            copy.set_len(length)?;
-            copy.write(0, &bytes)?;
-            Ok(copy)
-        };
-        let copy = copied().map_err(|error| Trouble::Io("read", error))?;
-        if copy.len().is_ok_and(|length| length == 0) {
+        lock(&file)?;
+        let mut bytes = Vec::new();
+        let read = file.read_to_end(&mut bytes);
+        read.map_err(|error| Trouble::Io("read", error))?;
+        if bytes.is_empty() {
             return Err(Trouble::Damaged("it is empty".to_owned()));
         }
-        guarded(|| {
-            let mut database = builder()
-                .create_with_backend(copy)
-                .map_err(self::database)?;
-            if !database.check_integrity().map_err(self::database)? {
-                return Err(Trouble::Damaged("its checksums do not match".to_owned()));
+        match contents_of(&bytes) {
+            Err(Trouble::Earlier) => {
+                let contents = earlier::contents(&bytes)?;
+                self.earlier = Some(Batch::of(&contents));
+                Ok(contents)
             }
-            contents(&database)
-        })
+            read => read,
+        }
     }
 
     /// Opens the file for writing unless it is open.
@@ -126,15 +124,24 @@ impl Store {
         if let Some(problem) = &self.damage {
             // Lock it first: another process may be writing it.
             let file = state::open(&self.path).map_err(|error| Trouble::Io("open", error))?;
-            drop(FileBackend::new(file).map_err(database)?);
+            lock(&file)?;
             let aside = state::set_aside(&self.path, problem);
             aside.map_err(|error| Trouble::Io("set aside", error))?;
             self.damage = None;
         }
         let exists = self.path.try_exists();
-        if exists.map_err(|error| Trouble::Io("find", error))? {
+        let exists = exists.map_err(|error| Trouble::Io("find", error))?;
+        // Until it is replaced, no program of an earlier version may write to it.
+        let mut replaced = None;
+        if exists {
             // Earlier versions made it readable for everyone.
-            drop(state::open(&self.path).map_err(|error| Trouble::Io("open", error))?);
+            let file = state::open(&self.path).map_err(|error| Trouble::Io("open", error))?;
+            if self.earlier.is_some() {
+                lock(&file)?;
+                replaced = Some(file);
+            }
+        }
+        if exists && replaced.is_none() {
             let opened = guarded(|| builder().open(&self.path).map_err(database))?;
             return Ok((opened, Opened::Existing));
         }
@@ -143,12 +150,22 @@ impl Store {
         if let Some(directory) = self.path.parent() {
             state::make_directory(directory).map_err(making)?;
         }
-        let made = guarded(|| make(&new_path));
+        let first = Batch::default();
+        let made = guarded(|| make(&new_path, self.earlier.as_ref().unwrap_or(&first)));
         match made {
             Ok(database) => {
                 fs::rename(&new_path, &self.path).map_err(making)?;
                 state::sync_directory(&self.path).map_err(making)?;
-                Ok((database, Opened::Empty))
+                self.earlier = None;
+                let is_replaced = replaced.is_some();
+                Ok((
+                    database,
+                    if is_replaced {
+                        Opened::Existing
+                    } else {
+                        Opened::Empty
+                    },
+                ))
             }
             Err(trouble) => {
                 // A partial file would occupy space.
@@ -193,11 +210,44 @@ impl Store {
             },
             Trouble::InUse => IndexError::InUse { path },
             Trouble::Damaged(problem) => IndexError::Damaged { path, problem },
+            // A file that is opened after it was read as one of this redb.
+            Trouble::Earlier => IndexError::Damaged {
+                path,
+                problem: "it is of an earlier version".to_owned(),
+            },
             Trouble::Version(version) => IndexError::Version {
                 path,
                 version,
                 known: VERSION,
             },
         }
+    }
+}
+
+/// Reads the bytes of a file.
+fn contents_of(bytes: &[u8]) -> Result<Contents, Trouble> {
+    let copy = InMemoryBackend::new();
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    copy.set_len(length)
+        .and_then(|()| copy.write(0, bytes))
+        .map_err(|error| Trouble::Io("read", error))?;
+    guarded(|| {
+        let opened = builder().create_with_backend(copy);
+        let mut database = opened.map_err(self::database)?;
+        if !database.check_integrity().map_err(self::database)? {
+            return Err(Trouble::Damaged("its checksums do not match".to_owned()));
+        }
+        contents(&database)
+    })
+}
+
+/// Locks the file as redb does, for as long as it is open.
+fn lock(file: &File) -> Result<(), Trouble> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(Trouble::InUse),
+        // redb does without a lock on a filesystem that has none.
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => Err(Trouble::Io("lock", error)),
     }
 }

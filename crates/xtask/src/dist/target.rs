@@ -127,7 +127,13 @@ impl Place {
         build.env("RUSTC_BOOTSTRAP", "1");
         build.args(["auditable", "zigbuild", "--locked", "-Ztrim-paths"]);
         let name = profile.name();
-        build.args(["--profile", name, "--package", "reclaim-cli", "--all-features"]);
+        build.args([
+            "--profile",
+            name,
+            "--package",
+            "reclaim-cli",
+            "--all-features",
+        ]);
         // Symbols are three quarters of the binary.
         for setting in ["trim-paths=\"all\"", "strip=true"] {
             build.args(["--config", &format!("profile.{name}.{setting}")]);

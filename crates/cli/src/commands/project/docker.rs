@@ -5,10 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use bollard::Docker;
-use bollard::errors::Error as ApiError;
-use bollard::models::{ImageDeleteResponseItem, ImageInspect, ImageSummary};
-use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, RemoveImageOptions};
+use bollard_stubs::models::{ImageDeleteResponseItem, ImageInspect, ImageSummary};
 use futures::stream::{self, StreamExt};
 use reclaim_engine::{Audited, Chosen, DockerEngine, DockerError, Existence, Listed, choose};
 use reclaim_model::{
@@ -21,6 +18,10 @@ use crate::output;
 
 /// How many requests are made at once.
 const AT_ONCE: usize = 8;
+
+/// The statuses for an image that does not exist, and for one that is in use.
+const NOT_FOUND: u16 = 404;
+const CONFLICT: u16 = 409;
 
 /// The label that Compose gives to every container.
 const CONFIG_LABEL: &str = "com.docker.compose.config-hash";
@@ -55,15 +56,14 @@ pub(super) async fn prune(
         is_lifted,
         audited,
     } = rules;
-    let docker = engine.client();
     let mut request = request.clone();
     if request.from_containers {
-        let services = services_of_containers(docker, &request).await?;
+        let services = services_of_containers(engine, &request).await?;
         request.project.services.extend(services);
     }
-    let mut listed = images(docker, &request, false).await?;
-    listed.extend(images(docker, &request, true).await?);
-    let existing = existing(docker, &request.project).await;
+    let mut listed = images(engine, &request, false).await?;
+    listed.extend(images(engine, &request, true).await?);
+    let existing = existing(engine, &request.project).await;
     let chosen = choose(&request, &listed, |name| {
         existing.get(name).copied().unwrap_or(Existence::Unknown)
     });
@@ -71,7 +71,7 @@ pub(super) async fn prune(
         let Chosen { image, services } = chosen;
         let protected = match protection {
             Some(protection) => {
-                let key = key(docker, &image, protection, namespace).await;
+                let key = key(engine, &image, protection, namespace).await;
                 key.and_then(|key| check(&image, key, is_lifted))
             }
             None => Ok(()),
@@ -84,7 +84,7 @@ pub(super) async fn prune(
             }),
             (Ok(()), Some(audited)) => {
                 audited.begin().await;
-                remove(docker, &image).await
+                remove(engine, &image).await
             }
         };
         Named {
@@ -132,21 +132,12 @@ pub(super) fn enter(record: &mut AuditRecord, removed: &Result<Vec<Named>, Docke
 
 /// Derives the services from the project's containers.
 async fn services_of_containers(
-    docker: &Docker,
+    engine: &DockerEngine,
     request: &ProjectImages,
 ) -> Result<BTreeMap<String, Service>, DockerError> {
     let name = &request.project.name;
-    let labels = vec![format!("{PROJECT_LABEL}={name}"), CONFIG_LABEL.to_owned()];
-    let options = ListContainersOptions {
-        all: true,
-        filters: Some([("label".to_owned(), labels)].into_iter().collect()),
-        ..ListContainersOptions::default()
-    };
-    let listed = docker.list_containers(Some(options)).await;
-    let containers = listed.map_err(|source| DockerError::Call {
-        operation: "list containers",
-        source,
-    })?;
+    let labels = [format!("{PROJECT_LABEL}={name}"), CONFIG_LABEL.to_owned()];
+    let containers = engine.containers_with(&labels).await?;
     let found: Vec<(String, String)> = containers
         .into_iter()
         .filter_map(|container| Some((container.labels?.remove(SERVICE_LABEL)?, container.image?)))
@@ -158,24 +149,12 @@ async fn services_of_containers(
 
 /// Lists the images with the label of the project.
 async fn images(
-    docker: &Docker,
+    engine: &DockerEngine,
     request: &ProjectImages,
     is_dangling: bool,
 ) -> Result<Vec<Listed>, DockerError> {
     let label = format!("{PROJECT_LABEL}={}", request.project.name);
-    let filters = [
-        ("label".to_owned(), vec![label]),
-        ("dangling".to_owned(), vec![is_dangling.to_string()]),
-    ];
-    let options = ListImagesOptions {
-        filters: Some(filters.into_iter().collect()),
-        ..ListImagesOptions::default()
-    };
-    let answer = docker.list_images(Some(options)).await;
-    let images = answer.map_err(|source| DockerError::Call {
-        operation: "list images",
-        source,
-    })?;
+    let images = engine.images_with(label, is_dangling).await?;
     Ok(images
         .into_iter()
         .map(|image| listed(image, is_dangling))
@@ -183,17 +162,15 @@ async fn images(
 }
 
 /// Returns which of the services' image names exist.
-async fn existing(docker: &Docker, project: &Project) -> BTreeMap<String, Existence> {
+async fn existing(engine: &DockerEngine, project: &Project) -> BTreeMap<String, Existence> {
     let names = project.services.iter().map(|(name, service)| {
         let default = || project.default_image(name);
         service.image.clone().unwrap_or_else(default)
     });
     let inspections = names.map(async |name| {
-        let existence = match docker.inspect_image(&name).await {
+        let existence = match engine.image(&name).await {
             Ok(_) => Existence::Yes,
-            Err(ApiError::DockerResponseServerError {
-                status_code: 404, ..
-            }) => Existence::No,
+            Err(error) if error.status() == Some(NOT_FOUND) => Existence::No,
             // Only a definite no counts as missing.
             Err(_) => Existence::Unknown,
         };
@@ -229,16 +206,16 @@ fn check(image: &str, key: Option<String>, is_lifted: bool) -> Result<(), NotRem
 ///
 /// If the engine does not show the image.
 async fn key(
-    docker: &Docker,
+    engine: &DockerEngine,
     image: &str,
     protection: &Protection,
     namespace: &Namespace,
 ) -> Result<Option<String>, NotRemoved> {
-    match docker.inspect_image(image).await {
+    match engine.image(image).await {
         Ok(seen) => Ok(key_of(image, seen, protection, namespace)),
-        Err(ApiError::DockerResponseServerError {
-            status_code: 404, ..
-        }) => Err(NotRemoved::NoSuchImage(image.to_owned())),
+        Err(error) if error.status() == Some(NOT_FOUND) => {
+            Err(NotRemoved::NoSuchImage(image.to_owned()))
+        }
         Err(error) => Err(NotRemoved::Failed(chain(&error))),
     }
 }
@@ -271,19 +248,16 @@ fn key_of(
         .then(|| "protect.digests".to_owned())
 }
 
-async fn remove(docker: &Docker, image: &str) -> Result<NamedRemoval, NotRemoved> {
-    let options = RemoveImageOptions {
-        noprune: true,
-        ..RemoveImageOptions::default()
-    };
-    match docker.remove_image(image, Some(options), None).await {
+async fn remove(engine: &DockerEngine, image: &str) -> Result<NamedRemoval, NotRemoved> {
+    match engine.remove_image(image).await {
         Ok(items) => Ok(removal(image, items)),
-        Err(ApiError::DockerResponseServerError {
-            status_code: 404, ..
-        }) => Err(NotRemoved::NoSuchImage(image.to_owned())),
-        Err(ApiError::DockerResponseServerError {
-            status_code: 409,
+        Err(error) if error.status() == Some(NOT_FOUND) => {
+            Err(NotRemoved::NoSuchImage(image.to_owned()))
+        }
+        Err(DockerError::Refused {
+            status: CONFLICT,
             message,
+            ..
         }) => Err(NotRemoved::Conflict(conflict(image, &message))),
         Err(error) => Err(NotRemoved::Failed(chain(&error))),
     }

@@ -6,7 +6,10 @@ use std::path::Path;
 
 use reclaim_engine::state;
 use reclaim_model::{Digest, Namespace};
-use redb::{Builder, Database, DatabaseError, ReadableTable, TableDefinition};
+use redb::backends::FileBackend;
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -19,18 +22,18 @@ use crate::time::MonotonicTime;
 pub(super) const VERSION: u64 = 2;
 
 /// The version without monotonic time: its times are of the wall clock.
-const WALL_CLOCK_VERSION: u64 = 1;
+pub(super) const WALL_CLOCK_VERSION: u64 = 1;
 
 /// How much of the file redb caches, in bytes. The index has all of it in memory.
-const CACHE: usize = 4 << 20;
+pub(super) const CACHE: usize = 4 << 20;
 
 /// The keys of the table `meta`.
-const VERSION_KEY: &str = "version";
-const REPULLS_KEY: &str = "repulls";
+pub(super) const VERSION_KEY: &str = "version";
+pub(super) const REPULLS_KEY: &str = "repulls";
 
 /// The keys of the table `state`.
-const TIME_KEY: &str = "time";
-const HOLDS_KEY: &str = "holds";
+pub(super) const TIME_KEY: &str = "time";
+pub(super) const HOLDS_KEY: &str = "holds";
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
@@ -61,30 +64,58 @@ pub(in super::super) struct Batch {
     pub(in super::super) removals: Vec<Row<Option<Removal>>>,
 }
 
+impl Batch {
+    /// Returns the changes that make a new file one with these contents.
+    pub(super) fn of(contents: &Contents) -> Self {
+        let Contents {
+            repulls,
+            time,
+            holds,
+            targets,
+            removals,
+        } = contents;
+        Self {
+            repulls: *repulls,
+            time: time.clone(),
+            holds: holds.clone(),
+            targets: written(targets),
+            removals: written(removals),
+        }
+    }
+}
+
+fn written<T: Clone>(rows: &[Row<T>]) -> Vec<Row<Option<T>>> {
+    let rows = rows.iter();
+    rows.map(|(key, value)| (key.clone(), Some(value.clone())))
+        .collect()
+}
+
 /// Why the file cannot be used.
 #[derive(Debug)]
 pub(super) enum Trouble {
     Io(&'static str, io::Error),
     InUse,
     Damaged(String),
+    /// Written with a redb whose tables this one does not open.
+    Earlier,
     Version(u64),
 }
 
 pub(super) fn builder() -> Builder {
     let mut builder = Database::builder();
-    // The format that later versions of redb read, too.
-    builder.create_with_file_format_v3(true);
     builder.set_cache_size(CACHE);
     builder
 }
 
-/// Makes an empty file of our version.
-pub(super) fn make(path: &Path) -> Result<Database, Trouble> {
+/// Makes a file of our version.
+pub(super) fn make(path: &Path, batch: &Batch) -> Result<Database, Trouble> {
     let making = |error| Trouble::Io("make", error);
     let file = state::open(path).map_err(making)?;
     file.set_len(0).map_err(making)?;
-    let database = builder().create_file(file).map_err(self::database)?;
-    commit(&database, &Batch::default())?;
+    let backend = FileBackend::new(file).map_err(self::database)?;
+    let database = builder().create_with_backend(backend);
+    let database = database.map_err(self::database)?;
+    commit(&database, batch)?;
     Ok(database)
 }
 
@@ -93,19 +124,13 @@ pub(super) fn contents(database: &Database) -> Result<Contents, Trouble> {
     let meta = reading.open_table(META).map_err(other)?;
     let number = |key: &str| {
         let found = meta.get(key).map_err(other)?;
-        let found = found.map(|it| it.value());
-        found.ok_or_else(|| Trouble::Damaged(format!("no `{key}`")))
+        found.map(|it| it.value()).ok_or_else(|| missing(key))
     };
-    let version = number(VERSION_KEY)?;
-    if version > VERSION {
-        return Err(Trouble::Version(version));
-    }
-    if version < WALL_CLOCK_VERSION {
-        return Err(Trouble::Damaged(format!(
-            "version {version} does not exist"
-        )));
-    }
-    let targets = reading.open_table(TARGETS).map_err(other)?;
+    let version = checked(number(VERSION_KEY)?)?;
+    let targets = match reading.open_table(TARGETS) {
+        Err(TableError::TableTypeMismatch { .. }) => return Err(Trouble::Earlier),
+        targets => targets.map_err(other)?,
+    };
     let removals = reading.open_table(REMOVALS).map_err(other)?;
     let (mut time, mut holds) = (None, Holds::default());
     if version > WALL_CLOCK_VERSION {
@@ -122,40 +147,65 @@ pub(super) fn contents(database: &Database) -> Result<Contents, Trouble> {
     })
 }
 
+/// Returns the version of the tables if this program reads it.
+pub(super) fn checked(version: u64) -> Result<u64, Trouble> {
+    if version > VERSION {
+        return Err(Trouble::Version(version));
+    }
+    if version < WALL_CLOCK_VERSION {
+        return Err(Trouble::Damaged(format!(
+            "version {version} does not exist"
+        )));
+    }
+    Ok(version)
+}
+
+pub(super) fn missing(key: &str) -> Trouble {
+    Trouble::Damaged(format!("no `{key}`"))
+}
+
 fn value<T: DeserializeOwned>(
     table: &impl ReadableTable<&'static str, &'static [u8]>,
     key: &str,
 ) -> Result<Option<T>, Trouble> {
-    let Some(saved) = table.get(key).map_err(other)? else {
-        return Ok(None);
-    };
-    let read = serde_json::from_slice(saved.value());
+    let saved = table.get(key).map_err(other)?;
+    saved.map(|saved| parsed(key, saved.value())).transpose()
+}
+
+pub(super) fn parsed<T: DeserializeOwned>(key: &str, saved: &[u8]) -> Result<T, Trouble> {
+    let read = serde_json::from_slice(saved);
     read.map_err(|error| Trouble::Damaged(format!("`{key}`: {error}")))
 }
 
 fn rows<T: DeserializeOwned>(
     table: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
 ) -> Result<Vec<Row<T>>, Trouble> {
-    let mut rows = Vec::new();
-    for row in table.iter().map_err(other)? {
-        let (key, value) = row.map_err(other)?;
-        let (namespace, digest) = key.value();
-        let damaged = |why: String| {
-            let problem = format!("row `{digest}` of namespace `{namespace}`: {why}");
-            Trouble::Damaged(problem)
-        };
-        let key = (
-            namespace
-                .parse()
-                .map_err(|_| damaged("not a namespace".to_owned()))?,
-            digest
-                .parse()
-                .map_err(|_| damaged("not a digest".to_owned()))?,
-        );
-        let value = serde_json::from_slice(value.value());
-        rows.push((key, value.map_err(|error| damaged(error.to_string()))?));
-    }
-    Ok(rows)
+    let rows = table.iter().map_err(other)?.map(|entry| {
+        let (key, value) = entry.map_err(other)?;
+        row(key.value(), value.value())
+    });
+    rows.collect()
+}
+
+/// Parses a row, by its namespace and its target.
+pub(super) fn row<T: DeserializeOwned>(
+    (namespace, digest): (&str, &str),
+    value: &[u8],
+) -> Result<Row<T>, Trouble> {
+    let damaged = |why: String| {
+        let problem = format!("row `{digest}` of namespace `{namespace}`: {why}");
+        Trouble::Damaged(problem)
+    };
+    let key = (
+        namespace
+            .parse()
+            .map_err(|_| damaged("not a namespace".to_owned()))?,
+        digest
+            .parse()
+            .map_err(|_| damaged("not a digest".to_owned()))?,
+    );
+    let value = serde_json::from_slice(value);
+    Ok((key, value.map_err(|error| damaged(error.to_string()))?))
 }
 
 pub(super) fn commit(database: &Database, batch: &Batch) -> Result<(), Trouble> {

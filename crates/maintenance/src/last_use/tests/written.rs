@@ -1,10 +1,12 @@
 //! Tests of the file: saving, reading, damage and versions.
 
+mod earlier;
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use reclaim_model::{LastUse, LastUses};
+use reclaim_model::LastUses;
 use redb::{Database, TableDefinition};
 
 use super::*;
@@ -216,78 +218,6 @@ fn ages_count_time_that_passed_over_restarts() {
     drop(index);
     let index = opened();
     assert_eq!((idle(&index, "A"), idle(&index, "B")), (off, seconds(5)));
-}
-
-/// A file of an earlier version, from before the crates were divided: its tables and rows.
-#[test]
-fn reads_the_file_of_an_earlier_version() {
-    type Rows = TableDefinition<'static, (&'static str, &'static str), &'static [u8]>;
-    const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-    const TARGETS: Rows = TableDefinition::new("targets");
-    const REMOVALS: Rows = TableDefinition::new("removals");
-    const TARGET: &[u8] = br#"{"first_seen":"2026-01-01T00:00:00Z","last_used":"2026-01-09T01:02:03.000000004Z","in_use":false,"repulls":2,"spared_until":"2026-01-11T00:00:00Z"}"#;
-    const USED: &[u8] = br#"{"first_seen":"2026-01-01T00:00:00Z","last_used":"2026-01-09T00:00:00Z","in_use":true,"repulls":0,"spared_until":null}"#;
-    const REMOVAL: &[u8] = br#"{"names":{"docker.io/library/gone:1":"2026-01-10T11:00:01Z"},"started":"2026-01-10T11:00:00Z","is_whole":true,"repulls":0}"#;
-
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("last-use.redb");
-    let [target, used, gone] = ["target", "used", "gone"].map(|name| digest(name).to_string());
-    {
-        let mut builder = Database::builder();
-        builder.create_with_file_format_v3(true);
-        let database = builder.create(&path).unwrap();
-        let writing = database.begin_write().unwrap();
-        {
-            let mut meta = writing.open_table(META).unwrap();
-            meta.insert("version", 1).unwrap();
-            meta.insert("repulls", 5).unwrap();
-            let mut targets = writing.open_table(TARGETS).unwrap();
-            targets.insert(("default", &*target), TARGET).unwrap();
-            targets.insert(("default", &*used), USED).unwrap();
-            let mut removals = writing.open_table(REMOVALS).unwrap();
-            removals.insert(("default", &*gone), REMOVAL).unwrap();
-        }
-        writing.commit().unwrap();
-    }
-    // Its latest time is the removal's: how long ago that is, nothing tells.
-    let latest = "2026-01-10T11:00:01Z".parse().unwrap();
-    let clock = Clock::at(start());
-    let index = open(directory.path(), &clock);
-    assert_eq!(set_aside(directory.path()), None);
-    let moment = |text: &str| text.parse::<Timestamp>().unwrap();
-    let first_seen = moment("2026-01-01T00:00:00Z");
-    let targets = BTreeMap::from([
-        (
-            digest("target"),
-            LastUse {
-                first_seen,
-                last_used: moment("2026-01-09T01:02:03.000000004Z"),
-                unused_since: None,
-                spared_until: Some(moment("2026-01-11T00:00:00Z")),
-            },
-        ),
-        (
-            digest("used"),
-            LastUse {
-                first_seen,
-                last_used: latest,
-                unused_since: None,
-                spared_until: None,
-            },
-        ),
-    ]);
-    let expected = LastUses {
-        now: latest,
-        targets,
-    };
-    assert_eq!(uses(&index), expected);
-    assert_eq!(index.repulls(), 5);
-    let now = start() + seconds(1);
-    clock.set(now);
-    let back = written("docker.io/library/gone:1", "gone", now);
-    index.record_event(&event(back, now));
-    assert_eq!(index.repulls(), 6, "the removal was read too");
-    index.save().unwrap();
 }
 
 /// Returns and removes the damaged file that was set aside.
