@@ -41,7 +41,7 @@ fn child(descriptor: &Descriptor) -> Child {
     Child {
         digest: descriptor.digest.clone(),
         size: descriptor.size,
-        kind: DocumentKind::of_media_type(&descriptor.media_type),
+        kind: DocumentKind::of_media_type(descriptor.media_type.as_ref()),
         is_attestation: descriptor.attestation,
         is_layer: is_layer(&descriptor.media_type),
     }

@@ -1,7 +1,9 @@
 //! Descriptors, by which a document names other blobs.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use oci_spec::image::MediaType;
 use reclaim_model::Digest;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
@@ -24,8 +26,8 @@ pub const ATTESTATION_ANNOTATION: &str = "vnd.docker.reference.type";
 /// empty digest, for which containerd has no content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
-    /// The media type, unchanged; empty if it is missing.
-    pub media_type: String,
+    /// The media type; the text is unchanged, and empty if it is missing.
+    pub media_type: MediaType,
     /// The digest of the content.
     pub digest: Digest,
     /// The size of the content in bytes, at most `i64::MAX`, as in Go; 0 if it is missing or
@@ -41,7 +43,7 @@ impl Descriptor {
     /// Returns the kind that the media type claims. The blob's actual kind is
     /// [`Document::kind`](crate::Document::kind).
     pub fn kind(&self) -> Kind {
-        Kind::of(&self.media_type)
+        Kind::from(&self.media_type)
     }
 }
 
@@ -62,7 +64,7 @@ impl<'de> DeserializeSeed<'de> for DescriptorSeed<'_> {
         }
         .deserialize(deserializer)?;
         Ok(claim.digest.map(|digest| Descriptor {
-            media_type: claim.media_type,
+            media_type: MediaType::from(&*claim.media_type),
             digest,
             size: claim.size,
             platform: claim.platform.stated(),
@@ -74,15 +76,15 @@ impl<'de> DeserializeSeed<'de> for DescriptorSeed<'_> {
 /// The keys that are read. `urls`, `data` and `artifactType` are not, because they change no edge:
 /// `data` is a copy of the blob, and the blob itself is read.
 #[derive(Default)]
-struct Claim {
-    media_type: String,
+struct Claim<'de> {
+    media_type: Cow<'de, str>,
     digest: Option<Digest>,
     size: u64,
     platform: Platform,
     attestation: bool,
 }
 
-impl<'de> Object<'de> for Claim {
+impl<'de> Object<'de> for Claim<'de> {
     const KEYS: &'static [&'static str] =
         &["mediaType", "digest", "size", "platform", "annotations"];
 
@@ -93,7 +95,7 @@ impl<'de> Object<'de> for Claim {
         refusals: &Refusals,
     ) -> Result<(), A::Error> {
         match key {
-            "mediaType" => self.media_type = text(map)?.into_owned(),
+            "mediaType" => self.media_type = text(map)?,
             "digest" => {
                 let digest = text(map)?;
                 if !digest.is_empty() {

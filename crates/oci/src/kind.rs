@@ -22,23 +22,15 @@ pub enum Kind {
     Leaf,
 }
 
-/// The kinds that are read, by their OCI media type. oci-spec knows the equivalent Docker type.
-static READ: [(MediaType, Kind); 3] = [
-    (MediaType::ImageIndex, Kind::Index),
-    (MediaType::ImageManifest, Kind::Manifest),
-    (MediaType::ImageConfig, Kind::Config),
-];
-
 /// Docker schema 1, unsigned and signed; oci-spec has no name for them.
 const SCHEMA_1: [&str; 2] = [
     "application/vnd.docker.distribution.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
 ];
 
-/// Docker's media types of layers. Those of the OCI have the prefix [`OCI_LAYER`].
-const DOCKER_LAYERS: [&str; 5] = [
+/// Docker's media types of layers, except the one that oci-spec knows.
+const DOCKER_LAYERS: [&str; 4] = [
     "application/vnd.docker.image.rootfs.diff.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip",
     "application/vnd.docker.image.rootfs.diff.tar.zstd",
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
@@ -46,13 +38,33 @@ const DOCKER_LAYERS: [&str; 5] = [
 
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.";
 
+/// The OCI media types with an equivalent of Docker's.
+static OF_DOCKER: [MediaType; 4] = [
+    MediaType::ImageIndex,
+    MediaType::ImageManifest,
+    MediaType::ImageConfig,
+    MediaType::ImageLayerGzip,
+];
+
+/// Returns the OCI media type that is equivalent to one of Docker's, or else the same.
+fn in_oci(media_type: &MediaType) -> &MediaType {
+    let MediaType::Other(text) = media_type else {
+        return media_type;
+    };
+    let is_equivalent = |oci: &&MediaType| oci.to_docker_v2s2().is_ok_and(|docker| docker == text);
+    OF_DOCKER.iter().find(is_equivalent).unwrap_or(media_type)
+}
+
 /// Whether a media type is that of a layer of an image. A suffix such as `+encrypted` does not
 /// matter.
 ///
 /// Source: containerd `core/images/mediatypes.go`, `IsLayerType`.
-pub(crate) fn is_layer(media_type: &str) -> bool {
-    let base = media_type.split('+').next().unwrap_or_default();
-    media_type.starts_with(OCI_LAYER) || DOCKER_LAYERS.contains(&base)
+pub(crate) fn is_layer(media_type: &MediaType) -> bool {
+    let text = media_type.as_ref();
+    let base = text.split('+').next().unwrap_or_default();
+    text.starts_with(OCI_LAYER)
+        || DOCKER_LAYERS.contains(&base)
+        || in_oci(&MediaType::from(base)) == &MediaType::ImageLayerGzip
 }
 
 impl Kind {
@@ -66,16 +78,29 @@ impl Kind {
     /// Source: containerd `core/images/mediatypes.go`, `IsIndexType`, `IsManifestType`; moby
     /// for the two config types (its label filter considers no others).
     pub fn of(media_type: &str) -> Self {
-        for (oci, kind) in &READ {
-            let docker = oci.to_docker_v2s2();
-            if media_type == oci.as_ref() || docker.is_ok_and(|docker| docker == media_type) {
-                return *kind;
-            }
-        }
-        if SCHEMA_1.contains(&media_type) {
-            Self::Schema1
-        } else {
-            Self::Leaf
+        Self::from(&MediaType::from(media_type))
+    }
+}
+
+impl From<&MediaType> for Kind {
+    /// As [`Kind::of`].
+    fn from(media_type: &MediaType) -> Self {
+        match in_oci(media_type) {
+            MediaType::ImageIndex => Self::Index,
+            MediaType::ImageManifest => Self::Manifest,
+            MediaType::ImageConfig => Self::Config,
+            MediaType::Other(text) if SCHEMA_1.contains(&text.as_str()) => Self::Schema1,
+            MediaType::Descriptor
+            | MediaType::LayoutHeader
+            | MediaType::ImageLayer
+            | MediaType::ImageLayerGzip
+            | MediaType::ImageLayerZstd
+            | MediaType::ImageLayerNonDistributable
+            | MediaType::ImageLayerNonDistributableGzip
+            | MediaType::ImageLayerNonDistributableZstd
+            | MediaType::ArtifactManifest
+            | MediaType::EmptyJSON
+            | MediaType::Other(_) => Self::Leaf,
         }
     }
 }
@@ -148,9 +173,10 @@ mod tests {
         for media_type in DOCKER_LAYERS.into_iter().chain([
             "application/vnd.oci.image.layer.v1.tar",
             "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
             "application/vnd.docker.image.rootfs.diff.tar.gzip+encrypted",
         ]) {
-            assert!(is_layer(media_type), "{media_type}");
+            assert!(is_layer(&media_type.into()), "{media_type}");
         }
         for media_type in [
             "",
@@ -159,7 +185,7 @@ mod tests {
             "application/vnd.dev.cosign.simplesigning.v1+json",
             "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
         ] {
-            assert!(!is_layer(media_type), "{media_type}");
+            assert!(!is_layer(&media_type.into()), "{media_type}");
         }
     }
 

@@ -31,12 +31,13 @@
 //! Time and memory are linear in the number of bytes, which [`Limits`] bound. The caller walks from
 //! document to document: it must visit each digest once and stop at [`Limits::check_depth`].
 //!
-//! # Why not oci-spec's structs
+//! # What oci-spec does, and what it does not
 //!
-//! This crate uses its media types, but not its `Descriptor` and `ImageConfiguration`: they refuse
-//! configs without architecture, os or rootfs, refuse or reinterpret platforms (`armbe` becomes
-//! `arm64be`), accept digests of algorithms that cannot be verified here, and keep annotations in
-//! hash maps.
+//! The media types are oci-spec's, with their equivalents of Docker's. Its `Descriptor`,
+//! `ImageConfiguration` and `Platform` do not read: they refuse configs without architecture, os or
+//! rootfs, refuse or reinterpret platforms (`armbe` becomes `arm64be`), accept digests of algorithms
+//! that cannot be verified here, and keep annotations in hash maps. The tests write documents with
+//! them, and this reader finds all that they contain.
 
 mod chain;
 mod config;

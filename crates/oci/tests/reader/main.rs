@@ -5,6 +5,8 @@ mod configs;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod indexes;
