@@ -14,6 +14,7 @@ mod binaries;
 mod check;
 mod chroot;
 mod compose;
+mod cost;
 mod debian;
 mod demo;
 mod deploy;
@@ -52,8 +53,9 @@ Tasks:
   dockerd [--refresh]      Fetch a dockerd, a docker command and a registry to test against
   compose                  Fetch Compose binaries to test against
   docker-py                Fetch Docker's Python library to test against
-  bench [peers|slim]       Measure planning; with `peers`, a whole prune and those of others; with
-                           `slim`, what each step of a slim frees of 30 images
+  bench [peers|slim|build] Measure planning; with `peers`, a whole prune and those of others; with
+                           `slim`, what each step of a slim frees of 30 images; with `build`, what a
+                           release build takes
   deploy                   Check the files of deploy/ with the tools that use them
   dist [--check]           Build binaries and Debian packages, and the files of the image
   fresh [--fast]           Run the commands of the README in a clean Debian
@@ -111,6 +113,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["bench"] => bench::planning(&Workspace::read()?),
         ["bench", "peers"] => bench::peers(&Workspace::read()?),
         ["bench", "slim"] => bench::slim(&Workspace::read()?),
+        ["bench", "build"] => cost::measure(&Workspace::read()?),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

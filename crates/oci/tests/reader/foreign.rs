@@ -1,5 +1,7 @@
 //! Documents that oci-spec writes: this reader finds all that they contain.
 
+#![expect(clippy::disallowed_types, reason = "oci-spec's maps")]
+
 use std::collections::HashMap;
 
 use oci_spec::image::{
