@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
+use reclaim_engine::{Controls, Engine, Grace, RunError, RunOptions, no_progress};
 use reclaim_model::{FilterArgs, ImageParts, Namespace, Part, PruneRequest, Report, chain};
 use reclaim_testkit::{
     BuiltImage, Containerd, Dice, Labels, Layer, Manifest, NamespaceClient, NewContainer, Status,
@@ -279,7 +279,7 @@ impl Sequence<'_> {
 
     async fn prune(&self, request: &PruneRequest, is_held: bool) -> Result<Report, Wrong> {
         let options = RunOptions {
-            grace: Duration::ZERO,
+            grace: Grace::Fixed(Duration::ZERO),
             undo_window: Duration::from_secs(if is_held { 3600 } else { 0 }),
             max_deletes_per_second: None,
             wait: false,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reclaim_engine::{Controls, Engine, RunOptions, no_progress};
+use reclaim_engine::{Controls, Engine, Grace, RunOptions, no_progress};
 use reclaim_model::{
     Amount, Cut, CutTarget, FilterArgs, ImageParts, Part, Plan, Platform, PruneRequest, Report,
     chain,
@@ -29,7 +29,7 @@ const SNAPSHOT: &str = "containerd.io/gc.ref.snapshot";
 
 /// Options without a grace period.
 const AT_ONCE: RunOptions = RunOptions {
-    grace: Duration::ZERO,
+    grace: Grace::Fixed(Duration::ZERO),
     undo_window: Duration::ZERO,
     max_deletes_per_second: None,
     wait: false,

@@ -11,7 +11,7 @@ mod killed;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
+use reclaim_engine::{Controls, Engine, Grace, RunError, RunOptions, no_progress};
 use reclaim_model::{
     Digest, FilterArgs, ImageParts, Namespace, Part, Platform, PruneRequest, Report,
 };
@@ -407,7 +407,7 @@ async fn run(
     undo_window: Duration,
 ) -> Result<Report, RunError> {
     let options = RunOptions {
-        grace: Duration::ZERO,
+        grace: Grace::Fixed(Duration::ZERO),
         undo_window,
         max_deletes_per_second: None,
         wait: false,

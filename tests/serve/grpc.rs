@@ -218,7 +218,7 @@ async fn refuses_a_grace_period_of_weeks() {
     };
     let refused = pruner.prune(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
-    assert_eq!(refused.message(), "grace: accepted are 0s to 1m");
+    assert_eq!(refused.message(), "grace: accepted are auto and 0s to 1m");
     assert!(rig.namespace.leases().await.unwrap().is_empty());
     assert_eq!(rig.names().await.len(), 1);
     daemon.signal(Signal::TERM);

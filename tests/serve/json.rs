@@ -110,7 +110,7 @@ async fn applies_a_plan_once() {
     assert_eq!(refused.status, 400, "{refused:#?}");
     assert_eq!(
         refused.json()["error"]["message"],
-        "grace: accepted are 0s to 1m"
+        "grace: accepted are auto and 0s to 1m"
     );
     let applied = post(&daemon, &apply, &json!({"grace": "0s"})).await;
     let lines = lines(&applied.body);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reclaim_engine::{Controls, Engine, RunOptions, no_progress};
+use reclaim_engine::{Controls, Engine, Grace, RunOptions, no_progress};
 use reclaim_model::{Part, PruneRequest};
 use reclaim_testkit::{
     BuiltImage, Containerd, Deletion, Labels, Layer, NamespaceClient, NewContainer, NewLease, image,
@@ -144,7 +144,7 @@ async fn build(namespace: &NamespaceClient, which: u64) -> Result<BuiltImage, St
 /// Slims until enough happened. Returns how many images lost snapshots, and how many layers.
 async fn slim(host: &Host, engine: &Engine) -> [usize; 2] {
     let options = RunOptions {
-        grace: GRACE,
+        grace: Grace::Fixed(GRACE),
         undo_window: Duration::ZERO,
         max_deletes_per_second: None,
         wait: false,

@@ -8,7 +8,7 @@ use reclaim_api::docker::{DockerApi, DockerOptions};
 use reclaim_api::listen::{self, Address, Limits, ListenError, Listener, SocketAccess, TlsFiles};
 use reclaim_api::service::{Service, ServiceParts};
 use reclaim_api::{grpc, health, json};
-use reclaim_engine::RunOptions;
+use reclaim_engine::{Grace, RunOptions};
 use reclaim_model::{Namespace, PolicyName};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -74,7 +74,7 @@ pub async fn serve(
         Some(forward) => forward::prepare(&forward.engine, &addresses, access)?,
         None => access,
     };
-    let grace = run.grace;
+    let grace = run.grace.longest();
     let docker = host.docker.clone();
     let engine = Arc::clone(&host.engine);
     let registered = Arc::clone(&host.registered);
@@ -182,6 +182,6 @@ pub async fn maintain(
         stop.cancelled().await;
         daemon.ended().await;
     };
-    until_stopped(work, stop, RunOptions::DEFAULT_GRACE).await;
+    until_stopped(work, stop, Grace::LONG).await;
     Ok(())
 }

@@ -1,8 +1,5 @@
 //! Cancels a run while it only reads or waits.
 
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::RunError;
@@ -28,38 +25,9 @@ where
     }
 }
 
-/// The remaining grace period that a cancelled run still waits for, and its caller with it.
-const LAST: Duration = Duration::from_secs(5);
-
-/// Waits for the grace period. Returns whether all of it has passed; a cancelled run waits at most a
-/// few seconds more.
-pub(crate) async fn wait_for_grace(cancel: &CancellationToken, grace: Duration) -> bool {
-    let end = Instant::now() + grace;
-    tokio::select! {
-        () = sleep_until(end) => return true,
-        () = cancel.cancelled() => {}
-    }
-    let last = Instant::now() + LAST;
-    sleep_until(end.min(last)).await;
-    end <= last
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn cancelling_cuts_only_a_long_grace_period_short() {
-        let cancel = CancellationToken::new();
-        assert!(wait_for_grace(&cancel, Duration::from_secs(60)).await);
-        cancel.cancel();
-        let began = Instant::now();
-        assert!(wait_for_grace(&cancel, LAST).await);
-        assert_eq!(began.elapsed(), LAST);
-        let began = Instant::now();
-        assert!(!wait_for_grace(&cancel, Duration::from_secs(60)).await);
-        assert_eq!(began.elapsed(), LAST);
-    }
 
     #[tokio::test]
     async fn cancelling_drops_a_read() {

@@ -8,6 +8,8 @@ use reclaim_model::{Caller, EntryPoint, Peer, PeerProcess};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::grace::Grace;
+
 /// The controls of a run: options, progress and cancellation.
 #[derive(Clone, Copy)]
 pub struct Controls<'a> {
@@ -34,7 +36,7 @@ pub struct RunOptions {
     ///
     /// A client that resolved an image's name before the removal, and then creates a container
     /// from it within this time, is seen by the second look.
-    pub grace: Duration,
+    pub grace: Grace,
     /// How long removed images can be restored; zero frees them at once.
     pub undo_window: Duration,
     /// The maximum number of removals per second; `None` is unlimited.
@@ -69,10 +71,6 @@ fn command_of(process: &str) -> Option<String> {
 }
 
 impl RunOptions {
-    /// The default grace period: longer than a client takes from resolving a name to preparing a
-    /// snapshot.
-    pub const DEFAULT_GRACE: Duration = Duration::from_secs(1);
-
     /// The longest grace period that an API client may request.
     pub const MAX_GRACE: Duration = Duration::from_secs(60);
 }
@@ -80,7 +78,7 @@ impl RunOptions {
 impl Default for RunOptions {
     fn default() -> Self {
         Self {
-            grace: Self::DEFAULT_GRACE,
+            grace: Grace::default(),
             undo_window: Duration::ZERO,
             max_deletes_per_second: None,
             wait: false,
@@ -136,7 +134,7 @@ mod tests {
         };
         let text = format!("{controls:?}");
         assert!(
-            text.starts_with("Controls { options: RunOptions { grace: 1s"),
+            text.starts_with("Controls { options: RunOptions { grace: Adapted"),
             "{text}"
         );
     }

@@ -19,13 +19,13 @@ use reclaim_store::{LeaseDeletion, NO_LABELS, StoreError};
 use tokio::time::Instant;
 use tracing::{info, info_span, warn};
 
-use crate::cancel::wait_for_grace;
 use crate::confirm::Restricted;
 use crate::controls::Progress;
 use crate::cuts::CutLabels;
 use crate::engine::Engine;
 use crate::error::RunError;
 use crate::full_disk::Ended;
+use crate::grace;
 use crate::hold::Hold;
 use crate::host_guard::{self, Collection};
 use crate::journal::Changes;
@@ -169,7 +169,8 @@ impl Engine {
             warn!("the disk is almost full; removing a few images at a time");
             return Ok(None);
         }
-        match Hold::write(&self.store, namespace, run.id, changes).await {
+        let writing = Hold::write(&self.store, namespace, run.id, changes);
+        match run.slowest.of(writing).await {
             Ok(journals) => Ok(Some(journals)),
             Err(error) if error.is_out_of_space() => {
                 let error = chain(&error);
@@ -324,9 +325,11 @@ impl Engine {
         let outcomes = self.remove_all(run, plan).await;
         on_both(plan, report, |plan, report| record(report, plan, outcomes)).await;
         let cut = self.cut_all(run, labels, report).await;
+        let last_removal = Instant::now();
         let gone = on_both(plan, report, |plan, report| possibly_removed(plan, report)).await;
         let is_any = !gone.is_empty() || !cut.is_empty();
-        let grace = wait_for_grace(run.cancel, run.options.grace);
+        let grace = run.options.grace.after(run.slowest.took());
+        let grace = grace::wait_until(last_removal + grace, run.cancel);
         Removals {
             is_settled: !is_any || self.heartbeat.while_waiting(grace).await,
             gone,

@@ -96,11 +96,15 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use reclaim_fake::{Fake, Image, Labels, Layer};
+    use std::time::Duration;
+
+    use reclaim_fake::{Fake, Fault, Image, Labels, Layer};
     use reclaim_model::{RefuseReason, Refused, Removed};
     use reclaim_store::Containerd;
+    use tokio::time::Instant;
 
     use super::*;
+    use crate::grace::Grace;
 
     const NAMESPACE: &str = "default";
 
@@ -189,6 +193,43 @@ mod tests {
         let error = run.await.unwrap_err();
         assert!(matches!(error, RunError::Cancelled), "{error}");
         assert_eq!(records(&fake), images);
+    }
+
+    /// How long a run waits before its second look if each removal takes so long.
+    async fn waits(grace: Grace, removal: Duration) -> Duration {
+        let (fake, engine) = host(&old_images(2));
+        fake.on_call(move |call| match call.method.as_str() {
+            "Images/Delete" => Fault::Delay(removal),
+            _ => Fault::None,
+        });
+        let options = RunOptions {
+            grace,
+            ..RunOptions::default()
+        };
+        let mut run = prune(&engine, options);
+        let mut last_removal = Instant::now();
+        while let Some(progress) = run.progress().await {
+            match progress {
+                Progress::Step { .. } => last_removal = Instant::now(),
+                Progress::LookingAgain => break,
+                _ => {}
+            }
+        }
+        last_removal.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_adapted_grace_period_is_long_where_containerd_is_slow() {
+        for (removal, expected) in [(0, 100), (30, 300), (2000, 1000)] {
+            let [removal, expected] = [removal, expected].map(Duration::from_millis);
+            assert_eq!(
+                waits(Grace::Adapted, removal).await,
+                expected,
+                "{removal:?}"
+            );
+            let fixed = Duration::from_secs(3);
+            assert_eq!(waits(Grace::Fixed(fixed), removal).await, fixed);
+        }
     }
 
     #[tokio::test(start_paused = true)]

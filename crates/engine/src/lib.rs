@@ -122,6 +122,7 @@ mod fetch;
 #[cfg(test)]
 mod fixture;
 mod full_disk;
+mod grace;
 mod guard;
 mod handle;
 mod health;
@@ -167,6 +168,7 @@ pub use controls::{
 };
 pub use engine::Engine;
 pub use error::{Busy, RunError, Unmet};
+pub use grace::Grace;
 pub use handle::RunHandle;
 pub use preview::{PolicyPreview, Preview};
 pub use reclaim_plan::{InvalidPlan, NotFound};

@@ -25,6 +25,7 @@ use crate::confirm::{Restricted, restrict};
 use crate::controls::Controls;
 use crate::engine::Engine;
 use crate::error::RunError;
+use crate::grace::SlowestChange;
 use crate::hold::Hold;
 use crate::host_guard;
 use crate::measure::Measuring;
@@ -74,6 +75,7 @@ impl Engine {
             measuring: Measuring::of_run(request, confirmed.is_some()),
             expires: Timestamp::MAX,
             patience: &Patience::to_end(self.patience, cancel),
+            slowest: &SlowestChange::default(),
         };
         let span = info_span!("image_prune", run = %id, namespace = %request.namespace);
         let began = Instant::now();
@@ -118,7 +120,7 @@ impl Engine {
         let beginning = self.begin(Claimant {
             presence: &presence,
             namespace,
-            grace: run.options.grace,
+            grace: run.options.grace.longest(),
             max_deletes_per_second: run.options.max_deletes_per_second,
             wait: run.options.wait,
             cancel: run.cancel,

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audited;
 use crate::controls::{ProgressSink, RunOptions};
+use crate::grace::SlowestChange;
 use crate::kubernetes::RestrictedImages;
 use crate::measure::Measuring;
 use crate::outcomes::CutOutcomes;
@@ -32,13 +33,16 @@ pub(crate) struct Run<'a> {
     pub(crate) expires: Timestamp,
     /// The retry budget of the steps after the first removal.
     pub(crate) patience: &'a Patience,
+    /// The slowest of its changes, from which an adapted grace period follows.
+    pub(crate) slowest: &'a SlowestChange,
 }
 
 impl Run<'_> {
     /// Returns why the run must stop removing, if so.
     pub(crate) fn stop(self, now: Timestamp) -> Option<RefuseReason> {
         let left = now.duration_until(self.expires);
-        let grace = SignedDuration::try_from(self.options.grace).unwrap_or(SignedDuration::MAX);
+        let grace = SignedDuration::try_from(self.options.grace.longest());
+        let grace = grace.unwrap_or(SignedDuration::MAX);
         if self.cancel.is_cancelled() {
             Some(RefuseReason::Cancelled)
         } else if left < grace.saturating_add(FINAL_STEPS) {
@@ -92,6 +96,7 @@ mod tests {
     use crate::controls::no_progress;
     use crate::engine::Engine;
     use crate::fixture::dangling;
+    use crate::grace::Grace;
     use crate::preview::new_run;
 
     #[tokio::test]
@@ -101,7 +106,7 @@ mod tests {
         let engine = Engine::new(Containerd::from_channel(Fake::new("2.1.9").channel()));
         let long = AuditRequest::Long { bytes: 0 };
         let audited = engine.audited(&id, &request.namespace, long);
-        let grace = Duration::from_secs(90);
+        let grace = Grace::Fixed(Duration::from_secs(90));
         let options = RunOptions {
             grace,
             ..RunOptions::default()
@@ -118,6 +123,7 @@ mod tests {
             measuring: Measuring::First,
             expires,
             patience: &Patience::default(),
+            slowest: &SlowestChange::default(),
         };
         let last = expires - (SignedDuration::from_secs(90) + FINAL_STEPS);
         assert_eq!(run.stop(last), None);

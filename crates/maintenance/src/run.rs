@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reclaim_engine::{
-    Controls, Engine, RunError, RunOptions, blocking, no_progress, unless_cancelled,
+    Controls, Engine, Grace, RunError, RunOptions, blocking, no_progress, unless_cancelled,
 };
 use reclaim_model::{
     Amount, Column, Filesystem, InhibitScope, Mode, Namespace, PolicyPart, Report, RuleImages,
@@ -342,6 +342,8 @@ impl<'a> UnderWay<'a> {
             return Ok(preview.report);
         }
         let options = RunOptions {
+            // Nobody waits for it.
+            grace: Grace::Fixed(Grace::LONG),
             undo_window: self.progress().undo_window(),
             max_deletes_per_second: policy.max_deletes_per_second,
             ..RunOptions::default()

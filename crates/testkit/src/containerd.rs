@@ -9,6 +9,7 @@ mod builder;
 mod ctr;
 mod daemon;
 pub(crate) mod mounts;
+mod prepares;
 pub(crate) mod process;
 mod ready;
 mod shims;
@@ -25,6 +26,7 @@ use tonic::transport::Channel;
 
 pub use self::builder::ContainerdBuilder;
 use self::daemon::Daemon;
+pub use self::prepares::Prepares;
 pub use self::process::{busybox, signal};
 pub use self::version::Version;
 use crate::cri::Cri;

@@ -43,6 +43,13 @@ impl Dockerd {
     /// Starts a containerd and a dockerd on it, and waits until it answers.
     pub async fn start() -> Self {
         let containerd = Containerd::start().await;
+        let socket = containerd.socket().to_owned();
+        Self::start_on(containerd, &socket).await
+    }
+
+    /// Starts a dockerd on a containerd, which it reaches through a socket: that of containerd, or of
+    /// a proxy in front of it.
+    pub async fn start_on(containerd: Containerd, socket: &Path) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("reclaim-")
             .tempdir_in("/tmp")
@@ -52,7 +59,7 @@ impl Dockerd {
             r#"{"features": {"containerd-snapshotter": true}, "storage-driver": "native"}"#;
         fs::write(path.join("daemon.json"), config).expect("the private directory is writable");
         let log = path.join("dockerd.log");
-        let process = launch(path, &containerd, &log);
+        let process = launch(path, socket, &log);
         let mut dockerd = Self {
             process: Some(process),
             containerd,
@@ -111,7 +118,7 @@ impl Drop for Dockerd {
     }
 }
 
-fn launch(path: &Path, containerd: &Containerd, log: &Path) -> Process {
+fn launch(path: &Path, containerd: &Path, log: &Path) -> Process {
     let binary = binary();
     let mut command = bound_command(&binary);
     let log = File::create(log).expect("the private directory is writable");
@@ -129,7 +136,7 @@ fn launch(path: &Path, containerd: &Containerd, log: &Path) -> Process {
         .arg("--pidfile")
         .arg(below("d.pid"))
         .arg("--containerd")
-        .arg(containerd.socket())
+        .arg(containerd)
         .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
         .arg("--userland-proxy=false")
         .stdin(Stdio::null())

@@ -68,7 +68,7 @@ mod snapshotter;
 
 pub use crate::api_server::{ApiServer, ServerMode};
 pub use crate::browser::Browser;
-pub use crate::containerd::{Containerd, ContainerdBuilder, Version, busybox, signal};
+pub use crate::containerd::{Containerd, ContainerdBuilder, Prepares, Version, busybox, signal};
 pub use crate::cri::{Cri, CriImage, Pod};
 pub use crate::disk::{Left, SmallDisk, Used};
 pub use crate::docker_registry::{Access, DockerRegistry};

@@ -53,9 +53,10 @@ Tasks:
   dockerd [--refresh]      Fetch a dockerd, a docker command and a registry to test against
   compose                  Fetch Compose binaries to test against
   docker-py                Fetch Docker's Python library to test against
-  bench [peers|slim|build] Measure planning; with `peers`, a whole prune and those of others; with
-                           `slim`, what each step of a slim frees of 30 images; with `build`, what a
-                           release build takes
+  bench [WHAT]             Measure planning, or peers: a whole prune and those of others; slim: what
+                           each step of a slim frees of 30 images; creators: how long clients take
+                           from resolving an image to leaving a trace; build: what a release build
+                           takes
   deploy                   Check the files of deploy/ with the tools that use them
   dist [--check]           Build binaries and Debian packages, and the files of the image
   fresh [--fast]           Run the commands of the README in a clean Debian
@@ -112,6 +113,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["exact", stores] => exact::run(&Workspace::read()?, stores),
         ["bench"] => bench::planning(&Workspace::read()?),
         ["bench", "peers"] => bench::peers(&Workspace::read()?),
+        ["bench", "creators"] => bench::creators(&Workspace::read()?),
         ["bench", "slim"] => bench::slim(&Workspace::read()?),
         ["bench", "build"] => cost::measure(&Workspace::read()?),
         ["help" | "--help" | "-h"] => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use jiff::Timestamp;
-use reclaim_engine::{Progress, RunError, RunOptions};
+use reclaim_engine::{Grace, Progress, RunError, RunOptions};
 use reclaim_maintenance::{PolicyForecast, PolicyRun, RunRecord};
 use reclaim_model::{
     GoDuration, ImageList, Namespace, PolicyName, PruneRequest, Report, RunId, UsageByColumn,
@@ -41,7 +41,7 @@ pub struct RunRequest {
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// See [`RunOptions::grace`].
-    pub grace: Option<GoDuration>,
+    pub grace: Option<Grace>,
     /// See [`RunOptions::undo_window`].
     pub undo_window: Option<GoDuration>,
     /// See [`RunOptions::max_deletes_per_second`]; 0 is no limit.
@@ -53,7 +53,7 @@ pub struct Options {
 impl From<&RunOptions> for Options {
     fn from(options: &RunOptions) -> Self {
         Self {
-            grace: Some(GoDuration(options.grace)),
+            grace: Some(options.grace),
             undo_window: Some(GoDuration(options.undo_window)),
             max_deletes_per_second: Some(options.max_deletes_per_second.unwrap_or(0)),
             wait: options.wait,
@@ -76,7 +76,15 @@ impl Options {
             }
         };
         Ok(RunOptions {
-            grace: within("grace", self.grace, default.grace, RunOptions::MAX_GRACE)?,
+            grace: match self.grace {
+                None => default.grace,
+                Some(grace) if grace.longest() <= RunOptions::MAX_GRACE => grace,
+                Some(_) => {
+                    let longest = GoDuration(RunOptions::MAX_GRACE);
+                    let problem = format!("accepted are auto and 0s to {longest}");
+                    return Err(ServiceError::invalid("grace", problem));
+                }
+            },
             undo_window: within(
                 "undo_window",
                 self.undo_window,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use reclaim_daemon::config::duration_within;
-use reclaim_engine::RunOptions;
+use reclaim_engine::{Grace, RunOptions};
 
 /// Options of a command that runs a prune.
 #[derive(Debug, Args)]
@@ -54,9 +54,10 @@ pub(crate) struct PaceArgs {
     /// Time to wait after the last removal before checking for new users
     ///
     /// A client that resolved the image's name just before the removal, and creates a container
-    /// from it within this time, gets the image or its parts back. At most 1m.
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = grace)]
-    pub(crate) grace: Duration,
+    /// from it within this time, gets the image or its parts back. `auto` is 100ms, and up to 1s if
+    /// containerd is slow. At most 1m.
+    #[arg(long, value_name = "DURATION", default_value = "auto", value_parser = grace)]
+    pub(crate) grace: Grace,
 
     /// Remove at most this many images per second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -79,8 +80,14 @@ impl PaceArgs {
 const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Parses the grace period.
-fn grace(text: &str) -> Result<Duration, String> {
-    duration_within(text, &(Duration::ZERO..=RunOptions::MAX_GRACE))
+fn grace(text: &str) -> Result<Grace, String> {
+    if text.parse() == Ok(Grace::Adapted) {
+        return Ok(Grace::Adapted);
+    }
+    let fixed = duration_within(text, &(Duration::ZERO..=RunOptions::MAX_GRACE));
+    fixed
+        .map(Grace::Fixed)
+        .map_err(|problem| format!("neither `auto` nor a duration: {problem}"))
 }
 
 /// Parses an undo window, written as for Go and docker.
@@ -94,7 +101,8 @@ mod tests {
 
     #[test]
     fn the_grace_is_at_most_a_minute() {
-        assert_eq!(grace("1m"), Ok(RunOptions::MAX_GRACE));
+        assert_eq!(grace("auto"), Ok(Grace::Adapted));
+        assert_eq!(grace("1m"), Ok(Grace::Fixed(RunOptions::MAX_GRACE)));
         let refused = grace("61s").unwrap_err();
         assert!(refused.contains("from 0s to 1m"), "{refused}");
     }

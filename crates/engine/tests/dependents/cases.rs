@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use reclaim_engine::{Controls, Engine, Progress, RunOptions, Undone};
+use reclaim_engine::{Controls, Engine, Grace, Progress, RunOptions, Undone};
 use reclaim_fake::api::services::v1::Container;
 use reclaim_fake::{Fake, Fault, Image, Labels, Layer};
 use reclaim_model::{
@@ -66,7 +66,7 @@ impl Stage {
         let namespace = NAMESPACE.parse().unwrap();
         let request = PruneRequest::new(namespace, selection).may_empty_namespace(true);
         let options = RunOptions {
-            grace: Duration::ZERO,
+            grace: Grace::Fixed(Duration::ZERO),
             undo_window: window,
             max_deletes_per_second: None,
             wait: false,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use reclaim_engine::{Controls, Engine, RunOptions, Undone};
+use reclaim_engine::{Controls, Engine, Grace, RunOptions, Undone};
 use reclaim_fake::{Fake, Image, Labels, Layer};
 use reclaim_model::PruneRequest;
 use reclaim_store::Containerd;
@@ -62,7 +62,7 @@ impl Node {
             .with_kubelet_directory(kubelet.path());
         let request = PruneRequest::unused(NAMESPACE.parse().unwrap()).may_empty_namespace(true);
         let options = RunOptions {
-            grace: Duration::ZERO,
+            grace: Grace::Fixed(Duration::ZERO),
             undo_window: Duration::from_hours(1),
             ..RunOptions::default()
         };

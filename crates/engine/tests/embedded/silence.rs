@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reclaim_engine::{Controls, Progress, RunError, RunOptions};
+use reclaim_engine::{Controls, Grace, Progress, RunError, RunOptions};
 use reclaim_model::{RefuseReason, Report};
 use reclaim_testkit::fault::{Act, Moment};
 use tokio_util::sync::CancellationToken;
@@ -131,7 +131,7 @@ async fn cutting_the_grace_period_short_restores_all_images() {
     let app = stage.build("docker.io/library/app:1").await;
     let embedded = stage.engine([]).await;
     let options = RunOptions {
-        grace: Duration::from_secs(3600),
+        grace: Grace::Fixed(Duration::from_secs(3600)),
         ..AT_ONCE
     };
     let removed = |it| matches!(it, Progress::Step { .. });

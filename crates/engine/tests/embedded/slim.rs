@@ -6,7 +6,7 @@ mod races;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reclaim_engine::{Controls, Progress, RunOptions};
+use reclaim_engine::{Controls, Grace, Progress, RunOptions};
 use reclaim_model::{Digest, Part, PruneRequest, RefuseReason, Report};
 use reclaim_testkit::fault::{Act, Fault, Moment, Then};
 use reclaim_testkit::{BuiltImage, Deletion, Labels, Layer, NamespaceClient, image};
@@ -315,7 +315,7 @@ async fn a_run_cancelled_in_its_grace_period_restores_the_labels() {
         let cut = stage.meanwhile(UPDATE, Moment::After, Then::Continue, cancelling);
         let embedded = stage.engine([cut]).await;
         let options = RunOptions {
-            grace: Duration::from_secs(600),
+            grace: Grace::Fixed(Duration::from_secs(600)),
             ..AT_ONCE
         };
         let controls = Controls {

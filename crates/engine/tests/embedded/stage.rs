@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
+use reclaim_engine::{Controls, Engine, Grace, RunError, RunOptions, no_progress};
 use reclaim_model::{Namespace, Plan, PruneRequest, Report, Selection};
 use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Hook, Moment, Then};
 use reclaim_testkit::{
@@ -18,7 +18,7 @@ pub(crate) const RELEASE: &str = "leases.v1.Leases/Delete";
 
 /// Options without a grace period.
 pub(crate) const AT_ONCE: RunOptions = RunOptions {
-    grace: Duration::ZERO,
+    grace: Grace::Fixed(Duration::ZERO),
     undo_window: Duration::ZERO,
     max_deletes_per_second: None,
     wait: false,

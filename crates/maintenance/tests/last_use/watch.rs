@@ -8,7 +8,7 @@ use containerd_client::services::v1::PublishRequest;
 use containerd_client::services::v1::events_client::EventsClient;
 use containerd_client::to_any;
 use jiff::Timestamp;
-use reclaim_engine::{Controls, Engine, RunOptions, no_progress};
+use reclaim_engine::{Controls, Engine, Grace, RunOptions, no_progress};
 use reclaim_maintenance::LastUseIndex;
 use reclaim_model::{Digest, Namespace, PruneRequest, Report};
 use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Hook, Moment, Then};
@@ -88,7 +88,7 @@ impl Scene {
     async fn prune_all(&self, undo_window: Duration) -> Report {
         let request = PruneRequest::unused(namespace()).may_empty_namespace(true);
         let options = RunOptions {
-            grace: Duration::ZERO,
+            grace: Grace::Fixed(Duration::ZERO),
             undo_window,
             ..RunOptions::default()
         };

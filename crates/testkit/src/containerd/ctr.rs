@@ -1,6 +1,6 @@
 //! `ctr`, the command that comes with containerd.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use super::Containerd;
@@ -10,10 +10,15 @@ use super::shims::runc_root;
 impl Containerd {
     /// Returns a call of `ctr` of the daemon's version, for a namespace.
     pub fn ctr(&self, namespace: &str) -> Command {
+        self.ctr_through(self.socket(), namespace)
+    }
+
+    /// Returns a call of `ctr` through another socket, such as that of a proxy.
+    pub fn ctr_through(&self, socket: &Path, namespace: &str) -> Command {
         let mut command = Command::new(binary());
         command
             .arg("--address")
-            .arg(self.socket())
+            .arg(socket)
             .args(["--namespace", namespace])
             .stdin(Stdio::null());
         command

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::SystemTime;
 
 use super::act::{Act, Moment};
 use super::outage::{Outage, Request};
@@ -46,7 +47,7 @@ pub(super) struct Plan {
     faults: Vec<Fault>,
     outages: Vec<Outage>,
     calls: Vec<Call>,
-    requests: Vec<Request>,
+    requests: Vec<(SystemTime, Request)>,
     counts: BTreeMap<String, usize>,
     struck: usize,
     is_silent: bool,
@@ -67,11 +68,12 @@ impl Plan {
         let outage = outages.find(|outage| outage.matches(&request));
         let act = outage.map(|outage| outage.act.clone());
         self.struck += usize::from(act.is_some());
-        self.requests.push(request);
+        self.requests.push((SystemTime::now(), request));
         act
     }
 
-    pub(super) fn requests(&self) -> &[Request] {
+    /// Returns the requests so far, and when each came.
+    pub(super) fn requests(&self) -> &[(SystemTime, Request)] {
         &self.requests
     }
 

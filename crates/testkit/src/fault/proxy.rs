@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -84,7 +85,26 @@ impl FaultProxy {
     /// Returns the requests so far, in order of arrival, except those of methods whose client sends
     /// a stream.
     pub fn requests(&self) -> Vec<Request> {
-        self.shared.plan().requests().to_vec()
+        let plan = self.shared.plan();
+        let requests = plan.requests().iter();
+        requests.map(|(_, request)| request.clone()).collect()
+    }
+
+    /// Returns when the first request that matches came, not counting the first `skipped` requests.
+    pub fn first_time(
+        &self,
+        skipped: usize,
+        matches: impl Fn(&Request) -> bool,
+    ) -> Option<SystemTime> {
+        let plan = self.shared.plan();
+        let mut requests = plan.requests().iter().skip(skipped);
+        let found = requests.find(|(_, request)| matches(request));
+        found.map(|(time, _)| *time)
+    }
+
+    /// Returns the number of requests so far.
+    pub fn request_count(&self) -> usize {
+        self.shared.plan().requests().len()
     }
 
     /// Returns how often faults and outages have struck.

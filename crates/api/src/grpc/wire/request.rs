@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
+use reclaim_engine::Grace;
 use reclaim_model::{
     BuildHistory, FilterArgs, GoDuration, ImageParts, NamedImages, Namespace, Part, Platform,
     Project, ProjectImages, PruneRequest, Selection, Separator, Service,
@@ -151,7 +152,7 @@ pub(in crate::grpc) fn options(message: Option<proto::Options>) -> Result<Option
         Ok(duration.map(GoDuration))
     };
     Ok(Options {
-        grace: duration("grace", grace)?,
+        grace: duration("grace", grace)?.map(|GoDuration(grace)| Grace::Fixed(grace)),
         undo_window: duration("undo_window", undo_window)?,
         max_deletes_per_second,
         wait,
