@@ -300,7 +300,7 @@ async fn the_table_shows_columns_totals_and_images() {
     populate(&rig).await;
     let text = rig.reclaim(&["df", "-v"]).exits(0).stdout;
     assert_output_snapshot!(text, @"
-    NAMESPACE  IMAGES  ACTIVE  SIZE  SHARED  PRUNE  PRUNE -A
+    NAMESPACE  IMAGES  ACTIVE  SIZE  SHARED  PRUNE  PRUNE --ALL
     default  5  1  SIZE  SIZE  SIZE  SIZE (PERCENT)
     k8s.io  1  1  SIZE  SIZE  SIZE  SIZE (PERCENT)
 
@@ -345,7 +345,7 @@ async fn the_table_shows_columns_totals_and_images() {
     ");
     let one = rig.reclaim(&["-n", "k8s.io", "df"]).exits(0).stdout;
     assert_output_snapshot!(one, @"
-    NAMESPACE  IMAGES  ACTIVE  SIZE  SHARED  PRUNE  PRUNE -A
+    NAMESPACE  IMAGES  ACTIVE  SIZE  SHARED  PRUNE  PRUNE --ALL
     k8s.io  1  1  SIZE  SIZE  SIZE  SIZE (PERCENT)
 
     Each step alone would free now:

@@ -204,3 +204,36 @@ async fn says_where_images_are_if_there_are_none_here() {
         assert_eq!(rig.reclaim(command).exits(0).stderr, "", "{command:?}");
     }
 }
+
+/// Content that both namespaces have is in no single estimate.
+#[tokio::test]
+async fn the_total_says_what_namespaces_share() {
+    let rig = Rig::start().await;
+    let shared = || Layer::random(7, 300_000);
+    for (name, seed) in [("one", 8), ("two", 9)] {
+        let namespace = rig.containerd.namespace(name);
+        add(&namespace, "app:1", [shared(), Layer::random(seed, 1_000)]).await;
+    }
+    let dry = rig
+        .reclaim(&["image", "prune", "-aA", "--dry-run"])
+        .exits(0);
+    let total = dry.stdout.lines().last().unwrap();
+    let expected = "Would remove 2 images in 2 namespaces, ";
+    assert!(total.starts_with(expected), "{total}");
+    let shared = total.contains("kB, and up to 30");
+    let share = total.ends_with("kB more that namespaces share");
+    assert!(shared && share, "{total}");
+    let pruned = rig.reclaim_with("y\n", &PRUNE).exits(0);
+    assert!(
+        pruned
+            .stderr
+            .contains("\nAll together: 2 images in 2 namespaces, "),
+        "{pruned:#?}"
+    );
+    let total = pruned.stdout.lines().last().unwrap();
+    let expected = "Total reclaimed space of 2 namespaces: 30";
+    assert!(
+        total.starts_with(expected) && total.ends_with("kB"),
+        "{total}"
+    );
+}

@@ -303,10 +303,7 @@ fn wrong_usage_changes_nothing() {
             "'--build-history' cannot be used with '[IMAGE]...'",
         ),
         (&["--docker-layers", "--all"], "--layers"),
-        (
-            &["--all", "--filter", "reference=x"],
-            "accepted filters are",
-        ),
+        (&["--all", "--filter", "colour=x"], "accepted filters are"),
         (&["--all", "--platform", "linux/s390x"], "--platforms"),
         (
             &["--all", "--platforms", "--platform", "s390x"],

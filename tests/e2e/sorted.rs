@@ -48,7 +48,7 @@ async fn lists_images_in_the_requested_order() {
     assert!(
         refused
             .stderr
-            .contains("possible values: size, unique, age"),
+            .contains("possible values: size, unique, age, used"),
         "{refused:#?}"
     );
 }

@@ -114,8 +114,8 @@ async fn ls_shows_sizes_and_the_verdict_of_prune_all() {
     assert_eq!(web_line["unpacked_bytes"], unpacked);
     let table = rig.reclaim(&["image", "ls"]).exits(0).stdout;
     assert_output_snapshot!(table, @"
-    IMAGE  TARGET  CONTENT  UNPACKED  SHARED  CREATED  PRUNE -A  LAYERS
-    old:1  ID  SIZE  SIZE  SIZE  AGE  unused  packed
-    web:1  ID  SIZE  SIZE  SIZE  AGE  used  both
+    IMAGE  TARGET  CONTENT  UNPACKED  SHARED  CREATED  USED  VERDICT  LAYERS
+    old:1  ID  SIZE  SIZE  SIZE  AGE  unknown  unused  packed
+    web:1  ID  SIZE  SIZE  SIZE  AGE  unknown  used  both
     ");
 }

@@ -99,6 +99,27 @@ fn files(directory: &Path) -> [String; 4] {
     paths.map(|path| path.to_str().unwrap().to_owned())
 }
 
+/// Templates and conditions, whose texts the user typed around those of others.
+const TYPED: [&[&str]; 5] = [
+    &[
+        "image",
+        "ls",
+        "--format",
+        "{{.Name}} {{.Repository}} {{.Tag}}",
+    ],
+    &["image", "ls", "--format", r"table {{.Name}}\t{{json .}}"],
+    &[
+        "image",
+        "prune",
+        "-a",
+        "--dry-run",
+        "--filter",
+        "reference=nothing",
+    ],
+    &["image", "prune", "-aA", "--dry-run", "--keep-newest", "1"],
+    &["config", "init", "laptop"],
+];
+
 /// Every command, on the arguments that make it print the most.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_command_prints_texts_of_others_as_they_are() {
@@ -170,7 +191,7 @@ async fn no_command_prints_texts_of_others_as_they_are() {
         &["completions", "bash"],
         &["man-pages", pages],
     ];
-    for case in cases {
+    for case in TYPED.iter().chain(cases) {
         assert_printable(&case.join(" "), &rig.reclaim(case));
     }
     let with_text: BTreeSet<&str> = cases.iter().map(|case| case[0]).collect();

@@ -8,6 +8,7 @@ mod rig;
 
 mod audit;
 mod authority;
+mod conditions;
 mod connections;
 mod containers;
 mod daemon;

@@ -1,6 +1,7 @@
 //! Command-line arguments. `--help`, the man pages and completions are made from these comments.
 
 pub(crate) mod check;
+pub(crate) mod format;
 mod globals;
 pub(crate) mod how;
 pub(crate) mod image;
@@ -12,6 +13,7 @@ pub(crate) mod serve;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use format::{ListFormat, UsageFields};
 pub(crate) use globals::{AllNamespacesArgs, Globals, LogFormat, OTLP_VARIABLE, Scope, ScopeError};
 use image::ImageCommand;
 
@@ -191,7 +193,7 @@ pub(crate) enum Command {
     /// COMMAND does not exist. SIGINT and SIGTERM are passed on to COMMAND.
     Inhibit(inhibit::InhibitArgs),
 
-    /// Check or print the configuration, or print its schema
+    /// Write, check or print the configuration, or print its schema
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
 }
@@ -209,8 +211,13 @@ pub(crate) struct ManPagesArgs {
     pub(crate) directory: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
+    /// Write a commented configuration file to begin with; its policies only report
+    ///
+    /// Prints it, or writes it to FILE. Each policy has `dry_run = true`: it removes nothing until you
+    /// delete that line. `reclaim policy explain --config FILE` shows what the policies would free now.
+    Init(ConfigInitArgs),
     /// Check the file: print errors with their line and what is accepted
     ///
     /// If containerd answers, it also warns of content and snapshots whose filesystem cannot be
@@ -220,6 +227,31 @@ pub(crate) enum ConfigCommand {
     Show,
     /// Print a JSON Schema of the file, with the meaning of every key
     Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigInitArgs {
+    /// What the machine is
+    #[arg(value_enum)]
+    pub(crate) preset: ConfigPreset,
+
+    /// Where to write it [default: the standard output]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Overwrite FILE
+    #[arg(short, long, requires = "file")]
+    pub(crate) force: bool,
+}
+
+/// A configuration to begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConfigPreset {
+    /// A person's machine: images built here are kept, and space matters when the disk is nearly full
+    Laptop,
+    /// A machine that runs jobs: every unused image may go, and a full disk fails jobs
+    Ci,
+    /// A Kubernetes node: removes images before the kubelet does
+    Kubernetes,
 }
 
 #[derive(Debug, Args)]
@@ -242,9 +274,14 @@ pub(crate) struct DfArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "verbose"])]
     pub(crate) html: Option<PathBuf>,
 
-    /// Output format
-    #[arg(long, value_enum, default_value_t = DfFormat::Table)]
-    pub(crate) format: DfFormat,
+    /// Output format: table, json, ncdu, or a template such as '{{.Namespace}} {{.Size}}'
+    ///
+    /// `table` is text for people and may change. `json` is one JSON object; its form is stable. `ncdu` is
+    /// every blob and snapshot below its images, for `ncdu -f -` and `gdu -f -`. A template is printed for
+    /// each namespace, as docker's, with these fields: `Namespace`, `Images`, `Active`, `Size`, `Shared`,
+    /// `Dangling`, `Reclaimable`; `{{json .}}` is all of them. After `table ` it has headings, and tabs separate columns.
+    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ListFormat::<UsageFields>::parse)]
+    pub(crate) format: ListFormat<UsageFields>,
 }
 
 #[derive(Debug, Args)]
@@ -319,15 +356,4 @@ pub(crate) enum Format {
     Table,
     /// One JSON object; its form is stable
     Json,
-}
-
-/// How disk usage is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DfFormat {
-    /// Text for people; it may change
-    Table,
-    /// One JSON object; its form is stable
-    Json,
-    /// Every blob and snapshot below its images, for `ncdu -f -` and `gdu -f -`
-    Ncdu,
 }

@@ -8,8 +8,9 @@ use reclaim_api::page;
 use reclaim_daemon::config::{self, Config};
 use reclaim_engine::{
     AuditLog, ContainerdConfig, Controls, Engine, FetchControls, Progress, RunError, Undone,
+    blocking,
 };
-use reclaim_maintenance::{FillForecast, RegistrySource};
+use reclaim_maintenance::{FillForecast, LastUseIndex, RegistrySource};
 use reclaim_model::{
     Answers, AuditQuery, DiskUsage, HeldRuns, ImageList, Namespace, NamespaceList, PinRequest,
     Pins, Plan, ProjectList, PruneRequest, Report, RestoreCall, Restores, Separator, StoreMap,
@@ -26,6 +27,16 @@ pub(crate) enum Backend {
     /// Boxed because it is large.
     Direct(Box<Engine>),
     Host(Box<HostClient>),
+}
+
+/// Whether a command needs to know when images were last used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastUseNeed {
+    None,
+    /// It shows it.
+    IfKnown,
+    /// Without it, it fails.
+    Must,
 }
 
 /// The report of a plan, and the plan to be confirmed.
@@ -65,6 +76,40 @@ impl Backend {
             engine.protect(config.protection, containerd_config);
         }
         Ok(backend)
+    }
+
+    /// As [`Self::connect_protected`], for a request: with last use, if its conditions depend on it.
+    pub(crate) async fn connect_for(
+        globals: &Globals,
+        request: &PruneRequest,
+    ) -> Result<Self, CommandError> {
+        let need = if request.conditions.need_last_use() {
+            LastUseNeed::Must
+        } else {
+            LastUseNeed::None
+        };
+        Self::connect_with(globals, need).await
+    }
+
+    /// As [`Self::connect_protected`], with when images were last used. A daemon always knows that.
+    pub(crate) async fn connect_with(
+        globals: &Globals,
+        need: LastUseNeed,
+    ) -> Result<Self, CommandError> {
+        let backend = Self::connect_protected(globals).await?;
+        let Self::Direct(engine) = backend else {
+            return Ok(backend);
+        };
+        if need == LastUseNeed::None {
+            return Ok(Self::Direct(engine));
+        }
+        let directory = globals.state_directory(configuration(globals)?.as_ref());
+        let read = blocking(move || LastUseIndex::read(&directory)).await;
+        Ok(Self::Direct(match read {
+            Ok(index) => Box::new(engine.with_last_use(Arc::new(index))),
+            Err(_) if need == LastUseNeed::IfKnown => engine,
+            Err(error) => return Err(CommandError::LastUse(error)),
+        }))
     }
 
     /// Connects to the daemon of `--host`, or else to containerd.

@@ -13,8 +13,10 @@ use reclaim_compose::ComposeError;
 use reclaim_daemon::DaemonError;
 use reclaim_daemon::config::ConfigError;
 use reclaim_engine::{AuditError, ConnectError, DockerError, NotFound, RunError};
+use reclaim_maintenance::IndexError;
 use reclaim_model::{
-    FilterError, ImageFilterError, Namespace, NamespaceError, PRUNE_FILTER_KEYS, chain,
+    FilterError, IMAGE_FILTER_KEYS, ImageFilterError, Namespace, NamespaceError, PRUNE_FILTER_KEYS,
+    chain,
 };
 use reclaim_telemetry::TelemetryError;
 
@@ -133,6 +135,10 @@ pub(crate) enum CommandError {
     /// Has the exit status for the signal.
     #[error("stopped waiting; the run continues in the daemon")]
     LeftToDaemon(Exit),
+    #[error("cannot tell when images were last used")]
+    LastUse(#[source] IndexError),
+    #[error("the daemon does not report when images were last used; is it older?")]
+    LastUseNotReported,
     #[error(transparent)]
     Audit(#[from] AuditError),
     #[error(transparent)]
@@ -149,6 +155,12 @@ pub(crate) enum CommandError {
     Password(#[source] std::io::Error),
     #[error("write to standard output")]
     Output(#[from] std::io::Error),
+    #[error("write {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("write man pages to {}", directory.display())]
     ManPages {
         directory: PathBuf,
@@ -196,11 +208,7 @@ impl CommandError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Filter(error) => {
-                error.unknown_key()?;
-                let keys = PRUNE_FILTER_KEYS.join(", ");
-                Some(format!("accepted filters are {keys}"))
-            }
+            Self::Filter(error) => error.unknown_key().map(|_| accepted_filters()),
             Self::Run(RunError::Check(reclaim_engine::InvalidPlan::EmptiesNamespace {
                 namespace,
                 containers: _,
@@ -227,13 +235,12 @@ impl CommandError {
                 "`reclaim inhibit --list` shows the commands that forbid it; --dry-run still works"
                     .to_owned(),
             ),
-            Self::Daemon(DaemonError::Index(reclaim_maintenance::IndexError::InUse { .. })) => {
-                Some(
-                    "a running daemon uses it, and runs its policies; for `reclaim serve`, use \
+            Self::Daemon(DaemonError::Index(IndexError::InUse { .. })) => Some(
+                "a running daemon uses it, and runs its policies; for `reclaim serve`, use \
                  --host unix:///run/reclaim/reclaim.sock"
-                        .to_owned(),
-                )
-            }
+                    .to_owned(),
+            ),
+            Self::LastUse(_) => Some(NO_LAST_USE.to_owned()),
             Self::Protection(_) => Some(
                 "correct the file, or use --no-config to leave it out: then it protects no image"
                     .to_owned(),
@@ -248,7 +255,11 @@ impl CommandError {
             Self::TooManyPlans(_) => {
                 Some("use --force, which does not ask, or --namespace".to_owned())
             }
+            Self::Write { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                Some("--force overwrites it".to_owned())
+            }
             Self::Namespace(_)
+            | Self::Write { .. }
             | Self::ImageFilter(_)
             | Self::Daemon(_)
             | Self::Compose(_)
@@ -266,6 +277,7 @@ impl CommandError {
             | Self::Stopped(_)
             | Self::Start { .. }
             | Self::Audit(_)
+            | Self::LastUseNotReported
             | Self::Run(_)
             | Self::SeveralRegistries(_)
             | Self::Password(_)
@@ -322,6 +334,7 @@ impl CommandError {
                 ..
             }) => Exit::TargetNotMet,
             Self::Compose(_)
+            | Self::Write { .. }
             | Self::Docker(_)
             | Self::Connect(_)
             | Self::Daemon(_)
@@ -329,12 +342,26 @@ impl CommandError {
             | Self::Host(_)
             | Self::Health(_)
             | Self::Audit(_)
+            | Self::LastUse(_)
+            | Self::LastUseNotReported
             | Self::Run(_)
             | Self::Output(_)
             | Self::Listen(_)
             | Self::ManPages { .. } => Exit::Failed,
         }
     }
+}
+
+/// What to do where nothing says when images were used.
+const NO_LAST_USE: &str = "`reclaim serve` records it: run it, and use --host \
+    unix:///run/reclaim/reclaim.sock; the file of one that is stopped can be read by root, or by who may \
+    read it";
+
+/// Returns a hint that names the keys of filters.
+fn accepted_filters() -> String {
+    let docker = PRUNE_FILTER_KEYS.join(", ");
+    let own = IMAGE_FILTER_KEYS.join(", ");
+    format!("accepted filters are {docker}, {own}")
 }
 
 /// Returns a hint that suggests similar names.

@@ -54,6 +54,7 @@ fn main() -> ExitCode {
         Err(error) => return exit::usage(&error.format(&mut Cli::command())),
     };
     cli.globals.note_origin(&matches);
+    output::set_colours(cli.globals.colours());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -7,10 +7,13 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 use reclaim_model::{Printable, Versioned};
 use serde::Serialize;
 
 use crate::text::Text;
+use crate::text::style::painted_message;
 
 /// Writes lines of data to standard output.
 ///
@@ -18,7 +21,21 @@ use crate::text::Text;
 ///
 /// If standard output cannot be written to. The caller may ignore a closed pipe.
 pub(crate) fn data(text: &Text) -> io::Result<()> {
-    exactly(text)
+    if has_colours(&io::stdout()) {
+        exactly(&text.painted())
+    } else {
+        exactly(text)
+    }
+}
+
+/// Sets whether to use colours: by default on a terminal, unless the environment says otherwise
+/// (`NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `TERM`).
+pub(crate) fn set_colours(choice: ColorChoice) {
+    choice.write_global();
+}
+
+fn has_colours(stream: &impl RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
 }
 
 /// Writes one line of data to standard output, like [`data`].
@@ -82,7 +99,13 @@ pub(crate) fn file(path: &Path, text: &str) -> io::Result<()> {
 /// adds cannot look like a message.
 pub(crate) fn message(text: impl Display) {
     let mut stderr = io::stderr().lock();
-    drop(stderr.write_all(indented(&text.to_string()).as_bytes()));
+    let lines = indented(&text.to_string());
+    let lines = if has_colours(&stderr) {
+        painted_message(&lines)
+    } else {
+        lines
+    };
+    drop(stderr.write_all(lines.as_bytes()));
 }
 
 /// Returns the printable lines of a message.
@@ -104,7 +127,13 @@ pub(crate) fn messages(lines: &[String]) {
 
 /// Writes lines to standard error, such as a table before a question. A failure to write is ignored.
 pub(crate) fn message_lines(text: &Text) {
-    drop(io::stderr().lock().write_all(text.as_bytes()));
+    let mut stderr = io::stderr().lock();
+    let lines = if has_colours(&stderr) {
+        text.painted()
+    } else {
+        String::from(&**text)
+    };
+    drop(stderr.write_all(lines.as_bytes()));
 }
 
 /// Asks for confirmation; only `y` and `Y` mean yes, as for docker. No answer means no.

@@ -13,6 +13,7 @@ pub(crate) mod project;
 pub(crate) mod report;
 pub(crate) mod restore;
 mod slim;
+pub(crate) mod style;
 mod truncation;
 pub(crate) mod why;
 

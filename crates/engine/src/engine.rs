@@ -126,7 +126,7 @@ impl Engine {
         }
     }
 
-    /// Sets the source of last uses, which plans for a policy read.
+    /// Sets the source of last uses, which policies, conditions on last use and lists of images read.
     #[must_use]
     pub fn with_last_use(self, source: Arc<dyn LastUseSource>) -> Self {
         Self {

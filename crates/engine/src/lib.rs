@@ -134,6 +134,7 @@ mod inhibit;
 mod journal;
 mod kept_holds;
 mod kubernetes;
+mod last_use;
 mod lease;
 mod measure;
 mod named;

@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use reclaim_model::{
@@ -144,7 +143,12 @@ impl Engine {
             now,
             offset: TimeZone::system().to_offset(now),
         };
-        request.clone().resolve(&context)
+        let resolved = request.clone().resolve(&context)?;
+        let conditions = resolved.conditions.as_ref();
+        if self.last_use.is_none() && conditions.is_some_and(|it| it.filters.need_last_use()) {
+            return Err(FilterError::NoLastUse);
+        }
+        Ok(resolved)
     }
 
     /// As [`Self::preview`], within a run: leases of that run do not count as holders, and
@@ -241,18 +245,6 @@ impl Engine {
             return Ok(());
         };
         self.note_running(namespace, &mut seen.containers).await
-    }
-
-    /// Returns the request with current last uses. Reading containerd takes long, so images may
-    /// have been used since the policy made the request.
-    pub(crate) async fn by_current_use(&self, request: &ResolvedRequest) -> ResolvedRequest {
-        let mut request = request.clone();
-        if let (Some(source), Selection::Rule(images)) = (&self.last_use, &mut request.selection) {
-            let (source, namespace) = (Arc::clone(source), request.namespace.clone());
-            let uses = blocking(move || source.uses(&namespace));
-            images.uses = Arc::new(uses.await);
-        }
-        request
     }
 
     /// Adds which namespaces may have containers that no store lists.

@@ -61,7 +61,8 @@ impl Engine {
         } = controls;
         let id = new_run();
         let requested = Box::new(AuditRequest::of_prune(request));
-        let request = &self.resolve(request).map_err(RunError::Filter)?;
+        let resolved = self.resolve(request).map_err(RunError::Filter)?;
+        let request = &self.by_current_use(&resolved).await;
         let audited = self.audited(&id, &request.namespace, *requested);
         // A run that an inhibitor stops cancels itself, and not what else its caller does.
         let cancel_run = &cancel.child_token();

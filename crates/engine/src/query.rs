@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use reclaim_model::{
-    Container, ContainerState, Digest, DiskUsage, FreedBlob, ImageList, Inventory, ListedImage,
-    Namespace, NamespaceInventory, OutsideRecords, ProjectList, PruneRequest, Separator,
-    SnapshotId, SnapshotSizes, StoreMap, chain,
+    Container, ContainerState, Digest, DiskUsage, FreedBlob, ImageList, Inventory, KeepReason,
+    LastUses, ListedImage, Namespace, NamespaceInventory, OutsideRecords, ProjectList,
+    PruneRequest, Separator, SnapshotId, SnapshotSizes, StoreMap, chain,
 };
 use reclaim_plan::{
     DetailedImages, UsageInput, detailed_images, disk_usage, image_layers, image_objects, projects,
@@ -67,7 +67,10 @@ impl Engine {
         let snapshots = preview.read(move |it| image_objects(&it.inventory, &name).snapshots());
         let snapshots = snapshots.await;
         let bytes = retry(|| self.store.snapshot_bytes(namespace, &snapshots)).await?;
-        Ok(preview.read(move |it| list(it, &bytes)).await)
+        let uses = self.uses(namespace).await;
+        Ok(preview
+            .read(move |it| list(it, &bytes, uses.as_ref()))
+            .await)
     }
 
     /// Lists the projects of a namespace and their disk usage, sorted by name; none if the namespace does
@@ -415,7 +418,7 @@ impl Engine {
 }
 
 /// Lists the images of a preview.
-fn list(preview: &Preview, bytes: &SnapshotSizes) -> ImageList {
+fn list(preview: &Preview, bytes: &SnapshotSizes, uses: Option<&LastUses>) -> ImageList {
     let Preview { inventory, plan } = preview;
     let namespace = &plan.namespace;
     let objects = image_objects(inventory, namespace);
@@ -432,6 +435,11 @@ fn list(preview: &Preview, bytes: &SnapshotSizes) -> ImageList {
         name: image.name.clone(),
         target: image.target.digest.clone(),
         created: image.created_at,
+        last_used: uses.and_then(|known| {
+            let seen = known.last_used_before(&image.target.digest, inventory.observed_at)?;
+            let is_used = verdicts[image.name.as_str()] == Err(KeepReason::InUse);
+            Some(if is_used { inventory.observed_at } else { seen })
+        }),
         size: sizes[&image.target.digest],
         layers: layers[&image.target.digest].clone(),
         pinned: image.pin(),

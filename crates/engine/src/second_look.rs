@@ -172,7 +172,7 @@ impl Engine {
         let evaluation = Evaluation {
             observed_at: self.store.now(),
             has_unlisted_containers: self.has_unlisted_containers(namespace),
-            request: request.clone(),
+            request: self.by_use_since(request).await,
             registered,
             seen,
         };

@@ -18,11 +18,12 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::LastUseSource;
 use reclaim_engine::state::count_write;
-use reclaim_model::{LastUses, Namespace, Report, RunId, TargetsInUse, UseEvent};
+use reclaim_model::{GoDuration, LastUses, Namespace, Report, RunId, TargetsInUse, UseEvent};
 use tokio::sync::Notify;
 
 use crate::time::{ClockReading, HostClock, Moment, MonotonicTime};
@@ -66,6 +67,20 @@ pub enum IndexError {
         /// What is wrong.
         problem: String,
     },
+    /// There is no file.
+    #[error("`{}` does not exist", path.display())]
+    Missing {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// Nothing has written the file for so long that images may have been used unnoticed.
+    #[error("`{}` has not been written for {}", path.display(), GoDuration(*age))]
+    Stale {
+        /// The file.
+        path: PathBuf,
+        /// The time since it was written, as far as known.
+        age: Duration,
+    },
     /// The file was written by a newer program.
     #[error(
         "`{}` is of version {version}, and this program knows {known}; use the program that \
@@ -87,6 +102,8 @@ pub enum IndexError {
 struct TimedState {
     state: State,
     time: MonotonicTime,
+    /// The time that the file has; `None` if there is no file, or none with a time.
+    saved: Option<Timestamp>,
 }
 
 impl TimedState {
@@ -97,7 +114,22 @@ impl TimedState {
         }
         moment
     }
+
+    /// Whether the file has an old time, which would look as if nothing recorded uses since.
+    fn is_time_due(&self) -> bool {
+        let age = self
+            .saved
+            .map(|saved| self.time.now().duration_since(saved));
+        age.is_some_and(|age| age >= SAVE_TIME_AFTER)
+    }
 }
+
+/// After how long the time is saved even if nothing else has changed.
+const SAVE_TIME_AFTER: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long ago a file must have been written to be read by a process that does not record uses itself:
+/// policies that run once a day write it as often.
+const MAX_AGE: SignedDuration = SignedDuration::from_hours(25);
 
 /// The index of when each image was last used. All methods may be called from any thread.
 #[derive(Debug)]
@@ -135,6 +167,38 @@ impl LastUseIndex {
         Ok(Self::new(Some(file), state, clock, time))
     }
 
+    /// Reads the index of a directory as it is, for a process that does not record uses: it changes
+    /// nothing, and is never saved.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], also if the file is damaged or does not exist, and if nothing has written it for
+    /// more than a day: images may have been used since.
+    pub fn read(directory: &Path) -> Result<Self, IndexError> {
+        Self::read_with(directory, HostClock::system())
+    }
+
+    /// As [`Self::read`], with these clocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn read_with(directory: &Path, clock: HostClock) -> Result<Self, IndexError> {
+        let mut contents = file::read(directory)?;
+        let time = contents.time.take();
+        let saved = time.as_ref().map(MonotonicTime::now);
+        let index = Self::new(None, State::of(contents), clock, time);
+        let now = index.moment().monotonic;
+        let age = saved.map_or(SignedDuration::MAX, |saved| now.duration_since(saved));
+        if age > MAX_AGE {
+            return Err(IndexError::Stale {
+                path: directory.join(file::FILE),
+                age: age.unsigned_abs(),
+            });
+        }
+        Ok(index)
+    }
+
     /// Makes an empty index that is never saved.
     pub fn in_memory() -> Self {
         Self::in_memory_with(HostClock::system())
@@ -151,6 +215,7 @@ impl LastUseIndex {
         clock: HostClock,
         time: Option<MonotonicTime>,
     ) -> Self {
+        let saved = time.as_ref().map(MonotonicTime::now);
         let time = time.unwrap_or_else(|| {
             // A file of version 1 has times of the wall clock. How much time has passed since the
             // latest is unknown; it may be in the future.
@@ -160,9 +225,10 @@ impl LastUseIndex {
             state.cap(time.now());
             time
         });
+        let saved = file.as_ref().and(saved);
         Self {
             file: Mutex::new(file),
-            state: Mutex::new(TimedState { state, time }),
+            state: Mutex::new(TimedState { state, time, saved }),
             clock,
             changed: Notify::new(),
         }
@@ -246,7 +312,8 @@ impl LastUseIndex {
 
     /// Whether anything is not saved yet.
     pub fn is_changed(&self) -> bool {
-        self.timed().state.is_changed()
+        let timed = self.timed();
+        timed.state.is_changed() || timed.is_time_due()
     }
 
     /// Saves the changes durably, if there are any.
@@ -275,8 +342,11 @@ impl LastUseIndex {
             batch
         };
         let written = file.write(&batch);
+        let mut timed = self.timed();
         if written.is_err() {
-            self.timed().state.put_back(&batch);
+            timed.state.put_back(&batch);
+        } else {
+            timed.saved = batch.time.as_ref().map(MonotonicTime::now);
         }
         written
     }

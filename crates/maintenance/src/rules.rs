@@ -91,9 +91,9 @@ fn filters(policy: &Policy) -> Vec<String> {
         let values = filters.docker.values(key);
         values.map(move |value| format!("filter {key}={value}"))
     });
-    let references = filters.references.iter();
-    let digests = filters.digests.iter();
-    let larger = Some(filters.larger_than).filter(|bytes| *bytes > 0);
+    let references = filters.images.references.iter();
+    let digests = filters.images.digests.iter();
+    let larger = Some(filters.images.larger_than).filter(|bytes| *bytes > 0);
     of_docker
         .chain(references.map(|pattern| format!("filter reference={pattern}")))
         .chain(digests.map(|digest| format!("filter digest={digest}")))
@@ -107,7 +107,7 @@ fn limits(policy: &Policy) -> Vec<String> {
     let duration = |duration: Duration| (!duration.is_zero()).then_some(GoDuration(duration));
     let size = |bytes: Option<u64>| bytes.filter(|bytes| *bytes > 0).map(ByteSize);
     let number = |number: usize| Some(number).filter(|number| *number > 0);
-    let idle = rule.unused_for.max(rule.filters.unused_for);
+    let idle = rule.unused_for.max(rule.filters.images.unused_for);
     let lines = [
         duration(rule.min_age).map(|age| format!("keeps images pulled or used within {age}")),
         duration(idle).map(|idle| format!("keeps images used within {idle}")),

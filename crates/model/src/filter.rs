@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::conditions::ImageConditions;
+use crate::image_filters::{ImageFilterError, ImageFilters};
 use crate::label::{LabelFilter, LabelLengthError};
 use crate::until::{TimeContext, UntilError, parse_until};
 
@@ -67,6 +69,17 @@ pub enum FilterError {
     /// A value of `label` or `label!` is too long.
     #[error("{0}")]
     Label(LabelLengthError),
+    /// One of the conditions that only Reclaim has.
+    #[error("{0}")]
+    Condition(ImageFilterError),
+    /// Conditions on images that are named, or a project's.
+    #[error(
+        "conditions apply to prunes and slims only, not to images that are named or a project's"
+    )]
+    ConditionsOnNamed,
+    /// A condition depends on last use, which is not known.
+    #[error("filter `unused-for`: nothing here records when images were used")]
+    NoLastUse,
 }
 
 impl FilterError {
@@ -74,9 +87,14 @@ impl FilterError {
     pub fn unknown_key(&self) -> Option<&str> {
         match self {
             Self::UnknownKey(key) => Some(key),
-            Self::Json | Self::Pair(_) | Self::Dangling(_) | Self::Until(_) | Self::Label(_) => {
-                None
-            }
+            Self::Json
+            | Self::Pair(_)
+            | Self::Dangling(_)
+            | Self::Until(_)
+            | Self::Label(_)
+            | Self::Condition(_)
+            | Self::ConditionsOnNamed
+            | Self::NoLastUse => None,
         }
     }
 }
@@ -167,6 +185,24 @@ impl FilterArgs {
             .ok_or_else(|| FilterError::Pair(text.to_owned()))?;
         self.add(&key.trim().to_lowercase(), value.trim());
         Ok(())
+    }
+
+    /// Divides filters of the command line, each as for [`Self::add_pair`], into Docker's and those that
+    /// only Reclaim has.
+    ///
+    /// # Errors
+    ///
+    /// [`FilterError::Pair`] for the first without `=`. The values are not checked.
+    pub fn divide(pairs: &[String]) -> Result<(Self, ImageConditions), FilterError> {
+        let (mut args, mut conditions) = (Self::default(), ImageConditions::default());
+        for pair in pairs {
+            if ImageFilters::has_key_of(pair) {
+                conditions.filters.push(pair.clone());
+            } else {
+                args.add_pair(pair)?;
+            }
+        }
+        Ok((args, conditions))
     }
 
     /// Adds a value to the set of a key.

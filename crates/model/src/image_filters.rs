@@ -1,23 +1,67 @@
-//! Filters of lists of images, in the words of policies.
+//! Filters of images, in the words of policies.
 
-use crate::{ByteSize, ByteSizeError, IdPrefix, ListedImage, Pattern, PatternError};
+use std::fmt;
+use std::time::Duration;
 
-/// The keys of filters of lists of images, sorted.
-pub const IMAGE_FILTER_KEYS: [&str; 3] = ["digest", "larger-than", "reference"];
+use jiff::Timestamp;
 
-/// Which images of a list are shown. Several `reference` or several `digest` filters are
-/// alternatives; all others must match together.
+use crate::{
+    ByteSize, ByteSizeError, Digest, GoDurationError, IdPrefix, ListedImage, Pattern, PatternError,
+    parse_go_duration,
+};
+
+/// The keys of filters that only Reclaim has, sorted: lists of images take them, and policies, prunes
+/// and slims in addition to Docker's.
+pub const IMAGE_FILTER_KEYS: [&str; 4] = ["digest", "larger-than", "reference", "unused-for"];
+
+/// Which images are meant. Several `reference` or several `digest` filters are alternatives; all others
+/// must match together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageFilters {
     /// Names, of which one must match; empty matches any.
-    references: Vec<Pattern>,
-    /// Beginnings of targets, of which one must match; empty matches any.
-    digests: Vec<IdPrefix>,
+    pub references: Vec<Pattern>,
+    /// Targets, of which one must match; empty matches any.
+    pub digests: Vec<DigestFilter>,
     /// Only images whose content has at least this many bytes.
-    larger_than: u64,
+    pub larger_than: u64,
+    /// Only images that are unused for this long.
+    pub unused_for: Duration,
 }
 
-/// Why a filter of a list of images is refused.
+/// A value of `digest`: a whole digest, or the beginning of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DigestFilter {
+    /// A whole digest.
+    Whole(Digest),
+    /// The beginning of a SHA-256 digest.
+    Prefix(IdPrefix),
+}
+
+impl DigestFilter {
+    fn parse(text: &str) -> Option<Self> {
+        let whole = text.parse().ok().map(Self::Whole);
+        whole.or_else(|| IdPrefix::parse(text).map(Self::Prefix))
+    }
+
+    /// Whether it means a target.
+    pub fn matches(&self, target: &Digest) -> bool {
+        match self {
+            Self::Whole(digest) => digest == target,
+            Self::Prefix(prefix) => prefix.matches(target),
+        }
+    }
+}
+
+impl fmt::Display for DigestFilter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(digest) => digest.fmt(formatter),
+            Self::Prefix(prefix) => prefix.fmt(formatter),
+        }
+    }
+}
+
+/// Why a filter of images is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImageFilterError {
     /// It has no `=`.
@@ -38,6 +82,12 @@ pub enum ImageFilterError {
     /// A value of `larger-than`.
     #[error("filter `larger-than`: {0}")]
     Size(ByteSizeError),
+    /// A value of `unused-for`.
+    #[error("filter `unused-for`: {0}")]
+    Duration(GoDurationError),
+    /// A negative value of `unused-for`.
+    #[error("filter `unused-for` is negative: `{0}`")]
+    Negative(String),
 }
 
 impl ImageFilters {
@@ -49,112 +99,107 @@ impl ImageFilters {
     pub fn parse(pairs: &[String]) -> Result<Self, ImageFilterError> {
         let mut filters = Self::default();
         for pair in pairs {
-            let Some((key, value)) = pair.split_once('=') else {
-                return Err(ImageFilterError::NoValue(pair.clone()));
-            };
-            let value = value.trim();
-            match key.trim() {
-                "reference" => {
-                    let pattern = value.parse().map_err(ImageFilterError::Reference)?;
-                    filters.references.push(pattern);
-                }
-                "digest" => {
-                    let prefix = IdPrefix::parse(value);
-                    let refused = || ImageFilterError::Digest(value.to_owned());
-                    filters.digests.push(prefix.ok_or_else(refused)?);
-                }
-                "larger-than" => {
-                    let ByteSize(bytes) = value.parse().map_err(ImageFilterError::Size)?;
-                    filters.larger_than = filters.larger_than.max(bytes);
-                }
-                key => return Err(ImageFilterError::UnknownKey(key.to_owned())),
-            }
+            filters.add_pair(pair)?;
         }
         Ok(filters)
     }
 
-    /// Returns whether the filters select an image.
-    pub fn selects(&self, image: &ListedImage) -> bool {
-        let names = &self.references;
-        let is_named = names.is_empty() || names.iter().any(|name| name.matches(&image.name));
-        let digests = &self.digests;
-        let is_target =
-            digests.is_empty() || digests.iter().any(|digest| digest.matches(&image.target));
-        is_named && is_target && image.size.content_bytes >= self.larger_than
+    /// Whether a filter, as `key=value`, has one of [`IMAGE_FILTER_KEYS`].
+    pub fn has_key_of(pair: &str) -> bool {
+        let key = pair.split_once('=').map(|(key, _)| key_of(key));
+        key.is_some_and(|key| IMAGE_FILTER_KEYS.contains(&&*key))
     }
+
+    /// Adds a filter as `key=value`. Both parts are trimmed, and the key becomes lower-case.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageFilterError`] if it is not accepted. Nothing was added then.
+    pub fn add_pair(&mut self, pair: &str) -> Result<(), ImageFilterError> {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(ImageFilterError::NoValue(pair.to_owned()));
+        };
+        let value = value.trim();
+        match &*key_of(key) {
+            "reference" => {
+                let pattern = value.parse().map_err(ImageFilterError::Reference)?;
+                self.references.push(pattern);
+            }
+            "digest" => {
+                let digest = DigestFilter::parse(value);
+                let refused = || ImageFilterError::Digest(value.to_owned());
+                self.digests.push(digest.ok_or_else(refused)?);
+            }
+            "larger-than" => {
+                let ByteSize(bytes) = value.parse().map_err(ImageFilterError::Size)?;
+                self.larger_than = self.larger_than.max(bytes);
+            }
+            "unused-for" => {
+                let unused = parse_go_duration(value).map_err(ImageFilterError::Duration)?;
+                let unused = Duration::try_from(unused)
+                    .map_err(|_| ImageFilterError::Negative(value.to_owned()))?;
+                self.unused_for = self.unused_for.max(unused);
+            }
+            key => return Err(ImageFilterError::UnknownKey(key.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Writes the filters as `key=value`, which parse to the same value.
+    pub fn pairs(&self) -> Vec<String> {
+        let Self {
+            references,
+            digests,
+            larger_than,
+            unused_for,
+        } = self;
+        let references = references.iter().map(|it| format!("reference={it}"));
+        let digests = digests.iter().map(|it| format!("digest={it}"));
+        let mut pairs: Vec<String> = references.chain(digests).collect();
+        if *larger_than > 0 {
+            pairs.push(format!("larger-than={larger_than}B"));
+        }
+        if !unused_for.is_zero() {
+            pairs.push(format!("unused-for={}ns", unused_for.as_nanos()));
+        }
+        pairs
+    }
+
+    /// Whether they depend on when images were last used.
+    pub fn need_last_use(&self) -> bool {
+        !self.unused_for.is_zero()
+    }
+
+    /// Whether a name is meant.
+    pub fn selects_name(&self, name: &str) -> bool {
+        let names = &self.references;
+        names.is_empty() || names.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// Whether a target is meant.
+    pub fn selects_target(&self, target: &Digest) -> bool {
+        let digests = &self.digests;
+        digests.is_empty() || digests.iter().any(|digest| digest.matches(target))
+    }
+
+    /// Returns whether the filters select an image of a list, which was made at `now`. An image whose last
+    /// use is unknown counts as used now.
+    pub fn selects(&self, image: &ListedImage, now: Timestamp) -> bool {
+        let unused = image.last_used.map(|used| now.duration_since(used));
+        let is_idle = || {
+            let unused = unused.and_then(|unused| Duration::try_from(unused).ok());
+            unused.is_some_and(|unused| unused >= self.unused_for)
+        };
+        self.selects_name(&image.name)
+            && self.selects_target(&image.target)
+            && image.size.content_bytes >= self.larger_than
+            && (!self.need_last_use() || is_idle())
+    }
+}
+
+fn key_of(text: &str) -> String {
+    text.trim().to_lowercase()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{ImageSize, RemoveReason};
-
-    fn parse(pairs: &[&str]) -> Result<ImageFilters, ImageFilterError> {
-        let pairs: Vec<String> = pairs.iter().map(|pair| (*pair).to_owned()).collect();
-        ImageFilters::parse(&pairs)
-    }
-
-    #[test]
-    fn selects_by_name_digest_and_size() {
-        let image = ListedImage {
-            name: "docker.io/library/app:1".to_owned(),
-            target: format!("sha256:{}", "ab".repeat(32)).parse().unwrap(),
-            size: ImageSize {
-                content_bytes: 1000,
-                ..ImageSize::default()
-            },
-            layers: Vec::new(),
-            created: None,
-            pinned: None,
-            verdict: Ok(RemoveReason::Unused),
-        };
-        for (pairs, expected) in [
-            (&[][..], true),
-            (&["reference=app:*"], true),
-            (&["reference=~library/app"], true),
-            (&["reference=web:*"], false),
-            (&["reference=web:*", "reference=app:*"], true),
-            (&["digest=abab"], true),
-            (&["digest=sha256:abab"], true),
-            (&["digest=ba"], false),
-            (&["digest=ba", "digest=ab"], true),
-            (&["larger-than=1kB"], true),
-            (&["larger-than=1001B"], false),
-            (&["larger-than=1B", "larger-than=2kB"], false),
-            (&["reference=app:*", "digest=ba"], false),
-            (&["reference=web:*", "larger-than=1B"], false),
-        ] {
-            assert_eq!(parse(pairs).unwrap().selects(&image), expected, "{pairs:?}");
-        }
-    }
-
-    #[test]
-    fn says_what_is_wrong_with_a_filter() {
-        assert!(IMAGE_FILTER_KEYS.is_sorted());
-        for (pair, expected) in [
-            (
-                "",
-                "filter `` has no value; accepted are digest, larger-than, reference",
-            ),
-            ("reference", "filter `reference` has no value; accepted are"),
-            ("=app", "filter `` is unknown; accepted are"),
-            ("colour=red", "filter `colour` is unknown; accepted are"),
-            ("until=24h", "filter `until` is unknown; accepted are"),
-            ("reference=", "filter `reference`: pattern is empty"),
-            (
-                "reference=~(",
-                "filter `reference`: pattern is not a regular expression",
-            ),
-            (
-                "digest=",
-                "filter `digest`: `` is not the beginning of a digest",
-            ),
-            ("digest=app", "filter `digest`: `app` is not the beginning"),
-            ("larger-than=", "filter `larger-than`: "),
-            ("larger-than=much", "filter `larger-than`: "),
-        ] {
-            let error = parse(&[pair]).unwrap_err().to_string();
-            assert!(error.starts_with(expected), "{pair}: {error}");
-        }
-    }
-}
+mod tests;

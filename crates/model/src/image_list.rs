@@ -38,6 +38,10 @@ pub struct ListedImage {
     pub layers: Vec<PlatformLayers>,
     /// When the record was made, if containerd knows it.
     pub created: Option<Timestamp>,
+    /// When it was last used, by the clock of [`ImageList::observed_at`]: the time of the list if it is
+    /// in use. `None` if nothing recorded it, or in the answer of an older daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<Timestamp>,
     /// Who pinned it, if anything did.
     pub pinned: Option<Pin>,
     /// What a prune of all unused images does with it.
@@ -184,6 +188,7 @@ mod tests {
                 size: ImageSize::default(),
                 layers: Vec::new(),
                 created: None,
+                last_used: None,
                 pinned: None,
                 verdict,
             };

@@ -6,6 +6,7 @@
 mod answer;
 mod audit;
 mod caller;
+mod conditions;
 mod cut;
 mod digest;
 mod disk_usage;
@@ -59,6 +60,7 @@ pub use audit::{
     ImageChange,
 };
 pub use caller::{Caller, EntryPoint, Peer, PeerCertificate, PeerProcess};
+pub use conditions::{ImageConditions, ResolvedConditions};
 pub use cut::{BlobLabels, BuildHistory, Cut, CutTarget, ImageParts, Part, Pinned, Slimmed};
 pub use digest::{Digest, DigestError};
 pub use disk_usage::{Column, DiskUsage, ImageSize, ImageUsage, NamespaceUsage, UsageByColumn};
@@ -79,7 +81,7 @@ pub use image::{
     Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, MAX_DOCUMENT_DEPTH,
     Target, shown_name,
 };
-pub use image_filters::{IMAGE_FILTER_KEYS, ImageFilterError, ImageFilters};
+pub use image_filters::{DigestFilter, IMAGE_FILTER_KEYS, ImageFilterError, ImageFilters};
 pub use image_list::{ImageList, ListedImage};
 pub use inhibitor::{InhibitScope, Inhibitor};
 pub use inventory::{
@@ -105,9 +107,9 @@ pub use platform_layers::PlatformLayers;
 pub use policy::{
     ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, LastUse, LastUses, LocalMirrors, Pattern,
     PatternError, PolicyName, PolicyNameError, PolicyPart, PolicyPartError, PresentTarget,
-    RULE_FILTER_KEYS, RecordTimes, RegistryAnswer, RegistryAnswers, RegistryImage, Room, Rule,
-    RuleFilterError, RuleFilters, RuleImages, TargetsInUse, UseEvent, UseEventKind, Watermark,
-    WatermarkError, Watermarks, WatermarksError, WrittenRecord,
+    RecordTimes, RegistryAnswer, RegistryAnswers, RegistryImage, Room, Rule, RuleFilterError,
+    RuleFilters, RuleImages, TargetsInUse, UseEvent, UseEventKind, Watermark, WatermarkError,
+    Watermarks, WatermarksError, WrittenRecord,
 };
 pub use printable::{Printable, is_printable};
 pub use project::{

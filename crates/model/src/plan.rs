@@ -181,7 +181,7 @@ keep_reasons! {
     /// The configuration protects it, or containerd's says that pods need it.
     Protected "protected" "protected";
     /// A filter of the policy spares it.
-    RuleFilter "rule_filter" "spared by a filter of the policy";
+    RuleFilter "rule_filter" "spared by a filter";
     /// No registry is known to have it.
     LastCopy "last_copy" "no registry is known to have it";
     /// It was pulled or used less than the policy's minimum age ago.

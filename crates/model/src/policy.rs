@@ -21,6 +21,6 @@ pub use part::{PolicyPart, PolicyPartError};
 pub use pattern::{Pattern, PatternError};
 pub use registry::{LocalMirrors, RegistryAnswer, RegistryAnswers, RegistryImage};
 pub use request::{Goal, GoalUnit, LastUse, LastUses, RuleImages};
-pub use rule::{RULE_FILTER_KEYS, Rule, RuleFilterError, RuleFilters};
+pub use rule::{Rule, RuleFilterError, RuleFilters};
 pub use uses::{PresentTarget, RecordTimes, TargetsInUse, UseEvent, UseEventKind, WrittenRecord};
 pub use watermark::{Watermark, WatermarkError, Watermarks, WatermarksError};

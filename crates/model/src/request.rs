@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildHistory, FilterArgs, FilterError, FreeTarget, ImageParts, NamedImages, Namespace, Part,
-    ProjectImages, PruneFilters, RuleImages, TimeContext,
+    BuildHistory, FilterArgs, FilterError, FreeTarget, ImageConditions, ImageParts, NamedImages,
+    Namespace, Part, ProjectImages, PruneFilters, ResolvedConditions, RuleImages, TimeContext,
 };
 
 /// Whether a run ends with the plan or carries it out.
@@ -75,16 +75,23 @@ impl From<PruneFilters> for Selection<PruneFilters> {
     }
 }
 
-/// A request to remove images of a namespace. `F` are its filters: as typed, or resolved.
+/// A request to remove images of a namespace. `F` are its filters and `C` its conditions: as typed, or
+/// resolved.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[serde(bound(deserialize = "F: Deserialize<'de> + Default"))]
+#[serde(bound(
+    serialize = "F: Serialize, C: Serialize + Default + PartialEq",
+    deserialize = "F: Deserialize<'de> + Default, C: Deserialize<'de> + Default"
+))]
 #[non_exhaustive]
-pub struct PruneRequest<F = FilterArgs> {
+pub struct PruneRequest<F = FilterArgs, C = ImageConditions> {
     /// The namespace.
     pub namespace: Namespace,
     /// Which images.
     pub selection: Selection<F>,
+    /// What images must meet in addition, of a prune or a slim.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conditions: C,
     /// How much to free: only as many of the selected images go, oldest first. Without a target
     /// all of them go. Ignored where images are named, or parts of images are freed.
     #[serde(default)]
@@ -106,7 +113,11 @@ pub struct PruneRequest<F = FilterArgs> {
 }
 
 /// A request whose filters are resolved.
-pub type ResolvedRequest = PruneRequest<PruneFilters>;
+pub type ResolvedRequest = PruneRequest<PruneFilters, Option<ResolvedConditions>>;
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 
 impl PruneRequest {
     /// Returns a request to remove the images of a namespace that have no name and no use.
@@ -168,14 +179,20 @@ impl PruneRequest {
         let Self {
             namespace,
             selection,
+            conditions,
             target_free,
             may_empty_namespace,
             may_lack_namespace,
             build_history,
             lift_protection,
         } = self;
+        let conditions = conditions.resolve().map_err(FilterError::Condition)?;
         let is_named = matches!(selection, Selection::Named(_) | Selection::Project(_));
         let is_slim = matches!(selection, Selection::Parts(_));
+        let takes_conditions = is_slim || matches!(selection, Selection::Filters(_));
+        if conditions.is_some() && !takes_conditions {
+            return Err(FilterError::ConditionsOnNamed);
+        }
         Ok(PruneRequest {
             namespace,
             selection: match selection {
@@ -187,6 +204,7 @@ impl PruneRequest {
                 Selection::Parts(parts) => Selection::Parts(parts.resolve(context)?),
                 Selection::Rule(images) => Selection::Rule(images),
             },
+            conditions,
             // Only images can be left out of a plan to free no more than needed.
             target_free: target_free.filter(|_| !is_slim),
             may_empty_namespace: may_empty_namespace || is_named,
@@ -197,7 +215,7 @@ impl PruneRequest {
     }
 }
 
-impl<F> PruneRequest<F> {
+impl<F, C: Default> PruneRequest<F, C> {
     /// Returns a request for a selection. Only a request by name, or for a project, may remove all
     /// images of the namespace, and the namespace has to exist.
     pub fn new(namespace: Namespace, selection: impl Into<Selection<F>>) -> Self {
@@ -206,11 +224,19 @@ impl<F> PruneRequest<F> {
             namespace,
             may_empty_namespace: matches!(selection, Selection::Named(_) | Selection::Project(_)),
             selection,
+            conditions: C::default(),
             target_free: None,
             may_lack_namespace: false,
             build_history: BuildHistory::Keep,
             lift_protection: false,
         }
+    }
+
+    /// Sets what images must meet in addition.
+    #[must_use]
+    pub fn with_conditions(mut self, conditions: C) -> Self {
+        self.conditions = conditions;
+        self
     }
 
     /// Sets how much to free.
@@ -338,6 +364,51 @@ mod tests {
         filters.add("colour", "red");
         let request = PruneRequest::new(namespace(), filters);
         assert!(request.check(&context()).is_err());
+    }
+
+    #[test]
+    fn conditions_are_checked_and_only_for_prunes_and_slims() {
+        let filters = |pair: &str| ImageConditions {
+            filters: vec![pair.to_owned()],
+            keep_newest: 0,
+        };
+        let newest = ImageConditions {
+            keep_newest: 2,
+            ..ImageConditions::default()
+        };
+        let prune = PruneRequest::unused(namespace());
+        let slim = PruneRequest::parts(namespace(), [Part::Layers], ["app:1"]);
+        for request in [prune.clone(), slim] {
+            let without = request.clone().resolve(&context()).unwrap();
+            assert!(without.conditions.is_none());
+            for (given, newest) in [(filters("larger-than=1kB"), 0), (newest.clone(), 2)] {
+                let request = request.clone().with_conditions(given);
+                let conditions = request.resolve(&context()).unwrap().conditions.unwrap();
+                assert_eq!(conditions.keep_newest, newest);
+            }
+            for pair in [
+                "",
+                "reference=",
+                "unused-for=",
+                "until=24h",
+                "unused-for=soon",
+            ] {
+                let request = request.clone().with_conditions(filters(pair));
+                assert!(request.check(&context()).is_err(), "{pair}");
+            }
+        }
+        let named = PruneRequest::images(namespace(), ["app:1"]).with_conditions(newest.clone());
+        assert_eq!(named.check(&context()), Err(FilterError::ConditionsOnNamed));
+
+        let form = serde_json::to_value(&prune).unwrap();
+        assert_eq!(form.get("conditions"), None);
+        let form = serde_json::to_value(prune.with_conditions(newest)).unwrap();
+        assert_eq!(
+            form["conditions"],
+            serde_json::json!({"filters": [], "keep_newest": 2})
+        );
+        let read: PruneRequest = serde_json::from_value(form).unwrap();
+        assert_eq!(read.conditions.keep_newest, 2);
     }
 
     #[test]

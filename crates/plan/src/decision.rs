@@ -18,9 +18,8 @@ use crate::leased::{HeldByLeases, is_spare};
 use crate::named::still_removed;
 use crate::protected;
 use crate::roles::Roles;
-use crate::rule;
-use crate::select::{Verdict, select};
-use crate::selection::evaluate;
+use crate::select::Verdict;
+use crate::selection::{by_policy, evaluate, unused};
 use crate::slim::{PartsRequest, Slim, slim};
 
 /// A plan without the sizes of its snapshots, which only their snapshotter knows.
@@ -135,7 +134,7 @@ pub fn decide(
     registered: &[Container],
     request: &ResolvedRequest,
 ) -> Decision {
-    if let Some(parts) = PartsRequest::of(&request.selection) {
+    if let Some(parts) = PartsRequest::of(request) {
         return decide_parts(inventory, registered, request, &parts);
     }
     decide_by(inventory, registered, request, |facts| {
@@ -199,8 +198,8 @@ pub fn decide_again(
 ) -> Decision {
     decide_by(inventory, registered, request, |facts| {
         let mut verdicts = match &request.selection {
-            Selection::Filters(filters) => select(facts, filters),
-            Selection::Rule(images) => rule::evaluate(facts, images),
+            Selection::Filters(filters) => unused(facts, filters, request.conditions.as_ref()),
+            Selection::Rule(images) => by_policy(facts, images),
             Selection::Named(images) => still_removed(facts, registered, removed, images.force),
             Selection::Project(_) => still_removed(facts, registered, removed, false),
             // No record goes.
@@ -312,7 +311,7 @@ pub fn no_longer_cut(
     };
     cuts::restore(seen, cuts);
     let (inventory, seen) = (&inventory, &inventory.namespaces[&request.namespace]);
-    let still = if let Some(parts) = PartsRequest::of(&request.selection) {
+    let still = if let Some(parts) = PartsRequest::of(request) {
         let facts = Facts::new(inventory, seen, registered);
         let roles = Roles::new(seen, registered);
         slim(inventory, &facts, registered, &roles, &parts).cuts

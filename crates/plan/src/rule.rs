@@ -1,15 +1,15 @@
-//! Which images a maintenance policy removes.
+//! Which images a maintenance policy removes, or a prune with conditions.
 //!
-//! First comes the evaluation of a prune with the policy's Docker filters: what is used, pinned,
-//! protected or unknown stays, whatever the policy says. Of the rest, the rules here keep more, and
-//! each names itself as the holder. They only ever keep: no rule removes an image.
+//! First comes the evaluation of a prune with Docker's filters: what is used, pinned, protected or
+//! unknown stays, whatever the policy says. Of the rest, the rules here keep more, and each names itself
+//! as the holder. They only ever keep: no rule removes an image.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Holder, HolderKind, ImageRecord, KeepReason, LastUse, LastUses, Reference,
-    RegistryAnswer, RegistryImage, RuleImages,
+    Digest, Holder, HolderKind, ImageRecord, KeepReason, LastUse, LastUses, PruneFilters,
+    Reference, RegistryAnswer, RegistryImage,
 };
 
 use crate::dependents::keep_for_dependents;
@@ -18,6 +18,10 @@ use crate::graph::{Graph, Node, NodeId};
 use crate::last_copy::{has_repository, has_source};
 use crate::select::{Verdict, keep_cri_group_whole, select};
 use crate::targets::Target;
+
+mod conditions;
+
+pub(crate) use conditions::Conditions;
 
 /// When the images of a target were used and pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,16 +59,21 @@ impl Times {
     }
 }
 
-/// Evaluates every image; the verdicts are in the order of the images.
-pub(crate) fn evaluate(facts: &Facts<'_>, images: &RuleImages) -> Vec<Verdict> {
-    let mut verdicts = select(facts, &images.filters);
+/// Evaluates every image with Docker's filters and these conditions; the verdicts are in the order of the
+/// images.
+pub(crate) fn evaluate(
+    facts: &Facts<'_>,
+    filters: &PruneFilters,
+    conditions: Conditions<'_>,
+) -> Vec<Verdict> {
+    let mut verdicts = select(facts, filters);
     let now = facts.graph.observed_at;
     let records = &facts.graph.namespace.images;
-    let newest = newest(facts, images, now);
+    let newest = newest(facts, conditions, now);
     for (_, target) in facts.targets.iter() {
         let rules = TargetRules {
             facts,
-            images,
+            conditions,
             target,
             now,
             is_newest: newest.contains(target.digest),
@@ -95,19 +104,19 @@ fn refusal((reason, rule): (KeepReason, String)) -> (KeepReason, BTreeSet<Holder
     (reason, BTreeSet::from([holder]))
 }
 
-/// The rules of a policy that frees parts of images.
+/// The conditions of a request that frees parts of images.
 pub(crate) struct PartRules<'p, 'a> {
     facts: &'p Facts<'a>,
-    images: &'p RuleImages,
+    conditions: Conditions<'p>,
     newest: BTreeSet<&'a Digest>,
 }
 
 impl<'p, 'a> PartRules<'p, 'a> {
-    pub(crate) fn new(facts: &'p Facts<'a>, images: &'p RuleImages) -> Self {
+    pub(crate) fn new(facts: &'p Facts<'a>, conditions: Conditions<'p>) -> Self {
         Self {
             facts,
-            images,
-            newest: newest(facts, images, facts.graph.observed_at),
+            conditions,
+            newest: newest(facts, conditions, facts.graph.observed_at),
         }
     }
 
@@ -115,7 +124,7 @@ impl<'p, 'a> PartRules<'p, 'a> {
         let target = self.facts.targets.of_image(image);
         TargetRules {
             facts: self.facts,
-            images: self.images,
+            conditions: self.conditions,
             target,
             now: self.facts.graph.observed_at,
             is_newest: self.newest.contains(target.digest),
@@ -145,7 +154,7 @@ impl<'p, 'a> PartRules<'p, 'a> {
 /// One target, and the rules that it is compared with.
 struct TargetRules<'j, 'a> {
     facts: &'j Facts<'a>,
-    images: &'j RuleImages,
+    conditions: Conditions<'j>,
     target: &'j Target<'a>,
     now: Timestamp,
     is_newest: bool,
@@ -154,22 +163,18 @@ struct TargetRules<'j, 'a> {
 impl TargetRules<'_, '_> {
     /// Applies the rules about one name.
     fn record(&self, image: &ImageRecord) -> KeptBy {
-        let references = &self.images.rule.filters.references;
-        if !references.is_empty() && !references.iter().any(|it| it.matches(&image.name)) {
-            return Some(self.spared_by_filter("reference"));
-        }
-        None
+        let is_meant = self.conditions.filters.selects_name(&image.name);
+        (!is_meant).then(|| self.spared_by_filter("reference"))
     }
 
     /// Applies the rules about what the names point at, apart from its sources.
     fn whole_target(&self, is_used: bool) -> KeptBy {
-        let rule = &self.images.rule;
+        let filters = self.conditions.filters;
         let digest = self.target.digest;
-        if !rule.filters.digests.is_empty() && !rule.filters.digests.contains(digest) {
+        if !filters.selects_target(digest) {
             return Some(self.spared_by_filter("digest"));
         }
-        if rule.filters.larger_than > 0
-            && content_bytes(&self.facts.graph, digest) < rule.filters.larger_than
+        if filters.larger_than > 0 && content_bytes(&self.facts.graph, digest) < filters.larger_than
         {
             return Some(self.spared_by_filter("larger-than"));
         }
@@ -181,11 +186,12 @@ impl TargetRules<'_, '_> {
 
     /// Applies the rules about times.
     fn age(&self, is_used: bool) -> KeptBy {
-        let RuleImages { rule, uses, .. } = self.images;
+        let Conditions { uses, idle, .. } = self.conditions;
         let records = self.target.images.iter();
         let records = records.map(|it| &self.facts.graph.namespace.images[*it]);
         let times = Times::of(self.target.digest, records, uses, self.now);
-        let least = SignedDuration::try_from(rule.min_age).unwrap_or(SignedDuration::MAX);
+        let least = SignedDuration::try_from(self.conditions.min_age);
+        let least = least.unwrap_or(SignedDuration::MAX);
         let known: Option<&LastUse> = uses.targets.get(self.target.digest);
         let unused = uses.now.duration_since(times.used);
         let seen = known.map_or(SignedDuration::ZERO, |seen| {
@@ -197,17 +203,24 @@ impl TargetRules<'_, '_> {
         if least.is_positive() && age_or_idle < least {
             return Some(self.kept(KeepReason::TooYoung, "min_age"));
         }
-        if rule.idle().is_positive() {
-            if unused < rule.idle() {
-                return Some(self.kept(KeepReason::UsedRecently, "unused_for"));
+        if idle.is_positive() {
+            if unused < idle {
+                // For a policy, which runs again, unknown means now.
+                let is_unknown = known.is_none() && self.conditions.policy.is_none();
+                let key = if is_unknown {
+                    "unused_for, last use unknown"
+                } else {
+                    "unused_for"
+                };
+                return Some(self.kept(KeepReason::UsedRecently, key));
             }
-            if !is_seen_twice(self.target.digest, uses, rule.idle()) {
+            if !is_seen_twice(self.target.digest, uses, idle) {
                 let key = "unused_for, seen unused only once";
                 return Some(self.kept(KeepReason::UsedRecently, key));
             }
         }
         let spared_until = known.and_then(|seen| seen.spared_until);
-        if spared_until.is_some_and(|until| until > uses.now) {
+        if self.conditions.policy.is_some() && spared_until.is_some_and(|until| until > uses.now) {
             return Some(self.kept(KeepReason::Repulled, "re-pulled"));
         }
         None
@@ -217,10 +230,8 @@ impl TargetRules<'_, '_> {
     ///
     /// What a registry answered about an image replaces a source that is missing.
     fn last_copy(&self, image: usize) -> KeptBy {
-        let RuleImages {
-            rule, registries, ..
-        } = self.images;
-        if rule.last_copies || has_source(self.facts, image) {
+        let registries = self.conditions.registries?;
+        if has_source(self.facts, image) {
             return None;
         }
         let last_copy = || Some(self.kept(KeepReason::LastCopy, "last_copies"));
@@ -240,7 +251,7 @@ impl TargetRules<'_, '_> {
     }
 
     fn kept(&self, reason: KeepReason, key: &str) -> (KeepReason, String) {
-        (reason, format!("{}.{key}", self.images.rule.name))
+        (reason, self.conditions.named(key))
     }
 
     fn spared_by_filter(&self, key: &str) -> (KeepReason, String) {
@@ -249,16 +260,20 @@ impl TargetRules<'_, '_> {
 }
 
 /// Returns the targets that are among the newest of a repository.
-fn newest<'a>(facts: &Facts<'a>, images: &RuleImages, now: Timestamp) -> BTreeSet<&'a Digest> {
+fn newest<'a>(
+    facts: &Facts<'a>,
+    conditions: Conditions<'_>,
+    now: Timestamp,
+) -> BTreeSet<&'a Digest> {
     let mut newest = BTreeSet::new();
-    if images.rule.keep_newest == 0 {
+    if conditions.keep_newest == 0 {
         return newest;
     }
     let records = &facts.graph.namespace.images;
     let mut repositories: BTreeMap<String, BTreeSet<(Timestamp, &'a Digest)>> = BTreeMap::new();
     for (_, target) in facts.targets.iter() {
         let of_target = target.images.iter().map(|it| &records[*it]);
-        let times = Times::of(target.digest, of_target, &images.uses, now);
+        let times = Times::of(target.digest, of_target, conditions.uses, now);
         let named = target.images.iter().filter(|it| facts.names.is_name(**it));
         for repository in named.filter_map(|it| repository(&records[*it])) {
             let targets = repositories.entry(repository).or_default();
@@ -266,7 +281,7 @@ fn newest<'a>(facts: &Facts<'a>, images: &RuleImages, now: Timestamp) -> BTreeSe
         }
     }
     for targets in repositories.values() {
-        let latest = targets.iter().rev().take(images.rule.keep_newest);
+        let latest = targets.iter().rev().take(conditions.keep_newest);
         newest.extend(latest.map(|(_, digest)| *digest));
     }
     newest

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
     Container, Cut, CutTarget, Digest, Gap, GcRef, Holder, HolderKind, ImageParts, Inventory,
-    KeepReason, Named, NamedRemoval, Part, PruneFilters, RuleImages, Selection, Slimmed,
+    KeepReason, Named, NamedRemoval, Part, PruneFilters, ResolvedRequest, Selection, Slimmed,
     SnapshotId, SnapshotKind,
 };
 
@@ -35,7 +35,7 @@ use crate::history;
 use crate::named::{group, ids_of_targets, matching};
 use crate::protected;
 use crate::roles::Roles;
-use crate::rule::PartRules;
+use crate::rule::{Conditions, PartRules};
 use crate::select::{Verdict, select};
 use crate::targets::TargetsByDigest;
 use manifests::{Held, Manifest, is_complete, manifests};
@@ -44,27 +44,30 @@ use manifests::{Held, Manifest, is_complete, manifests};
 #[derive(Debug)]
 pub(crate) struct PartsRequest<'r> {
     parts: Cow<'r, ImageParts<PruneFilters>>,
-    /// The policy that frees them.
-    rule: Option<&'r RuleImages>,
+    /// The conditions of the request, or of the policy that frees them.
+    conditions: Option<Conditions<'r>>,
 }
 
 impl<'r> From<&'r ImageParts<PruneFilters>> for PartsRequest<'r> {
     fn from(parts: &'r ImageParts<PruneFilters>) -> Self {
         Self {
             parts: Cow::Borrowed(parts),
-            rule: None,
+            conditions: None,
         }
     }
 }
 
 impl<'r> PartsRequest<'r> {
-    /// Returns the parts that a selection frees; `None` if it removes images.
-    pub(crate) fn of(selection: &'r Selection<PruneFilters>) -> Option<Self> {
-        match selection {
-            Selection::Parts(parts) => Some(parts.into()),
+    /// Returns the parts that a request frees; `None` if it removes images.
+    pub(crate) fn of(request: &'r ResolvedRequest) -> Option<Self> {
+        match &request.selection {
+            Selection::Parts(parts) => Some(Self {
+                conditions: request.conditions.as_ref().map(Into::into),
+                ..parts.into()
+            }),
             Selection::Rule(images) => Some(Self {
                 parts: Cow::Owned(images.parts()?),
-                rule: Some(images),
+                conditions: Some((&**images).into()),
             }),
             Selection::Filters(_) | Selection::Named(_) | Selection::Project(_) => None,
         }
@@ -94,7 +97,7 @@ pub(crate) fn slim(
 ) -> Slim {
     let PartsRequest {
         parts: request,
-        rule,
+        conditions,
     } = request;
     let (selected, named) = selected(facts, request);
     let identities = facts.targets.iter().flat_map(|(id, target)| {
@@ -107,7 +110,7 @@ pub(crate) fn slim(
         roles,
         request,
         verdicts: select(facts, &request.filters),
-        rule: rule.map(|images| PartRules::new(facts, images)),
+        rule: conditions.map(|conditions| PartRules::new(facts, conditions)),
         by_identity: TargetsByDigest::new(identities),
         manifests: manifests(&facts.graph, facts.documents),
         selected,
@@ -163,7 +166,7 @@ struct Planner<'p, 'a> {
     request: &'p ImageParts<PruneFilters>,
     /// Those of a prune of all unused images with the same filters.
     verdicts: Vec<Verdict>,
-    /// What the rule of a policy keeps.
+    /// What the conditions keep.
     rule: Option<PartRules<'p, 'a>>,
     by_identity: TargetsByDigest<'a>,
     manifests: Vec<Manifest<'a>>,

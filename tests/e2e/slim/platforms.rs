@@ -139,10 +139,10 @@ async fn the_list_shows_which_copies_an_image_has() {
         .exits(0);
     let list = rig.reclaim(&["image", "ls"]).exits(0);
     assert_output_snapshot!(list.stdout, @"
-    IMAGE  TARGET  CONTENT  UNPACKED  SHARED  CREATED  PRUNE -A  LAYERS
-    app:1  ID  SIZE  SIZE  SIZE  AGE  unused  packed
-    multi:1  ID  SIZE  SIZE  SIZE  AGE  unused  both
-    web:1  ID  SIZE  SIZE  SIZE  AGE  used  unpacked, 1 of 2 missing
+    IMAGE  TARGET  CONTENT  UNPACKED  SHARED  CREATED  USED  VERDICT  LAYERS
+    app:1  ID  SIZE  SIZE  SIZE  AGE  unknown  unused  packed
+    multi:1  ID  SIZE  SIZE  SIZE  AGE  unknown  unused  both
+    web:1  ID  SIZE  SIZE  SIZE  AGE  unknown  used  unpacked, 1 of 2 missing
     ");
     let app = &layers(&rig, "docker.io/library/app:1")[0];
     assert_eq!([&app["packed"], &app["unpacked"]], [&json!(2), &json!({})]);

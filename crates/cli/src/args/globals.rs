@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anstream::ColorChoice;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, ValueEnum};
 use reclaim_daemon::DEFAULT_ADDRESS;
@@ -39,6 +40,14 @@ pub(crate) const OTLP_VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// The default namespace, as for ctr and nerdctl.
 const DEFAULT_NAMESPACE: &str = "default";
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Colour {
+    Auto,
+    Always,
+    Never,
+}
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -117,6 +126,10 @@ pub(crate) struct Globals {
     /// Without it the command uses containerd directly.
     #[arg(long, global = true, env = "RECLAIM_HOST", value_name = "ADDRESS")]
     host: Option<String>,
+
+    /// When to use colours; auto is on a terminal, unless `NO_COLOR` is set
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
+    color: Colour,
 
     /// Do not shorten IDs and digests, and list every holder
     ///
@@ -302,6 +315,15 @@ impl Globals {
         named.or((!self.remote).then_some(Path::new(DEFAULT_KUBELET)))
     }
 
+    /// Returns when to use colours.
+    pub(crate) fn colours(&self) -> ColorChoice {
+        match self.color {
+            Colour::Auto => ColorChoice::Auto,
+            Colour::Always => ColorChoice::Always,
+            Colour::Never => ColorChoice::Never,
+        }
+    }
+
     /// Returns whether to shorten IDs.
     pub(crate) fn truncation(&self) -> Truncation {
         if self.no_trunc {
@@ -335,6 +357,11 @@ impl Globals {
         let configured = config.map(|config| config.state.as_path());
         let named = self.audit_dir.as_deref();
         named.or(configured).unwrap_or(Path::new(DEFAULT_STATE))
+    }
+
+    /// Returns the state directory of the daemon of this host, for a command that reads what it records.
+    pub(crate) fn state_directory(&self, config: Option<&Config>) -> PathBuf {
+        self.audit_directory(config).to_owned()
     }
 
     /// Records what a command without a daemon changes.

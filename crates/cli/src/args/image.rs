@@ -1,8 +1,9 @@
 //! Arguments of `reclaim image`, `reclaim pin` and `reclaim unpin`.
 
 use clap::{Args, Subcommand, ValueEnum};
-use reclaim_model::{FreeTarget, Namespace, Platform};
+use reclaim_model::{FilterArgs, FilterError, FreeTarget, ImageConditions, Namespace, Platform};
 
+use super::format::{ImageFields, ListFormat};
 use super::how::HowArgs;
 use super::{AllNamespacesArgs, Format};
 
@@ -76,6 +77,12 @@ pub(crate) enum ImageCommand {
     /// Each image is one row, with its other names below the first; the CRI plugin keeps three per
     /// image. If a prune would treat the names differently, each name shows its own result.
     ///
+    /// USED is when the image was last used, at the latest, as `reclaim serve` records it: with --host, or
+    /// from its file in the state directory if that can be read and no daemon has it open.
+    ///
+    /// VERDICT is what `image prune --all` would do: it removes images that are `unused`, `dangling` or
+    /// `torn`, and duplicate names of images in use (`duplicate`).
+    ///
     /// LAYERS is `packed` if all layers are here compressed, `unpacked` if the image is unpacked and
     /// has no layer compressed, `both`, or how many layers are missing. `reclaim image slim` frees
     /// one of the two.
@@ -112,13 +119,8 @@ pub(crate) struct PruneArgs {
     #[arg(short, long)]
     pub(crate) force: bool,
 
-    /// Select images by until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]
-    ///
-    /// Repeatable; all must match. TIME is an age (10m, 1h30m), a date or time (2026-01-02,
-    /// 2026-01-02T15:04:05), or Unix seconds, and is compared with the time at which the record was
-    /// created. Labels are those of the image config.
-    #[arg(long = "filter", value_name = "KEY=VALUE")]
-    pub(crate) filters: Vec<String>,
+    #[command(flatten)]
+    pub(crate) conditions: ConditionArgs,
 
     /// Show what would be removed and why the rest is kept; change nothing
     #[arg(long)]
@@ -146,6 +148,49 @@ pub(crate) struct PruneArgs {
     /// images the containers use. Must be the namespace that is pruned.
     #[arg(long, value_name = "NAMESPACE")]
     pub(crate) allow_empty: Option<Namespace>,
+}
+
+/// Which images a prune or a slim is about.
+#[derive(Debug, Args)]
+pub(crate) struct ConditionArgs {
+    /// Select images by until, label, label!, reference, digest, larger-than or unused-for
+    ///
+    /// Repeatable. All must match, but several references or several digests are alternatives.
+    ///
+    /// until=TIME: the record was created before TIME: an age (10m, 1h30m), a date or time (2026-01-02,
+    /// 2026-01-02T15:04:05), or Unix seconds. label=KEY[=VALUE] and label!=KEY[=VALUE]: labels of the image
+    /// config.
+    ///
+    /// reference=PATTERN: the whole name, full or as docker shows it; `*` stands for any characters, and
+    /// `?` for one; after a `~` it is a regular expression. digest=PREFIX: the beginning of the target
+    /// digest. larger-than=SIZE: the least content of the image (100MB, 1GiB). unused-for=DURATION: not used
+    /// for this long (24h). `reclaim serve` records when images are used: with --host it knows; otherwise
+    /// its file in the state directory is read. An image of which nothing is known stays.
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    pub(crate) filters: Vec<String>,
+
+    /// Keep the N newest images of each repository, by when they were pulled or created
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) keep_newest: Option<u32>,
+}
+
+impl ConditionArgs {
+    /// Whether an option has a condition of ours.
+    pub(crate) fn are_any(&self) -> bool {
+        let divided = self.divided();
+        divided.is_ok_and(|(_, conditions)| !conditions.is_empty())
+    }
+
+    /// Divides the options into Docker's filters and conditions of ours.
+    ///
+    /// # Errors
+    ///
+    /// For a filter without a value.
+    pub(crate) fn divided(&self) -> Result<(FilterArgs, ImageConditions), FilterError> {
+        let (filters, mut conditions) = FilterArgs::divide(&self.filters)?;
+        conditions.keep_newest = self.keep_newest.unwrap_or(0) as usize;
+        Ok((filters, conditions))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -235,11 +280,8 @@ pub(crate) struct SlimArgs {
     #[command(flatten)]
     pub(crate) which: SlimmedArgs,
 
-    /// Select images by until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]
-    ///
-    /// As for `reclaim image prune`.
-    #[arg(long = "filter", value_name = "KEY=VALUE")]
-    pub(crate) filters: Vec<String>,
+    #[command(flatten)]
+    pub(crate) conditions: ConditionArgs,
 
     /// Do not ask for confirmation
     #[arg(short, long)]
@@ -317,20 +359,23 @@ pub(crate) struct LsArgs {
     #[command(flatten)]
     pub(crate) namespaces: AllNamespacesArgs,
 
-    /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub(crate) format: Format,
+    /// Output format: table, json, or a template such as '{{.Name}} {{.Size}}'
+    ///
+    /// `table` is text for people and may change. `json` is one JSON object; its form is stable. A
+    /// template is printed for each name, as docker's, with these fields: `Namespace`, `Name`,
+    /// `Repository`, `Tag`, `ID`, `Digest`, `Size`, `Content`, `Unpacked`, `Shared`, `Unique`,
+    /// `CreatedSince`, `CreatedAt`, `UsedSince`, `UsedAt`, `Verdict`, `Layers`; `{{json .}}` is all of them.
+    /// After `table ` it has headings, and tabs separate columns.
+    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = ListFormat::<ImageFields>::parse)]
+    pub(crate) format: ListFormat<ImageFields>,
 
     /// Print one row per name, as docker does; JSON always has one entry per name
     #[arg(long)]
     pub(crate) flat: bool,
 
-    /// Select images by reference=PATTERN, digest=PREFIX or larger-than=SIZE
+    /// Select images by reference, digest, larger-than or unused-for
     ///
-    /// Repeatable. Several references or several digests are alternatives; all others must match
-    /// together. PATTERN is compared with the whole name, full or as docker shows it: `*` stands for any
-    /// characters, and `?` for one; after a `~` it is a regular expression. PREFIX is the beginning of
-    /// the target digest, and SIZE the least content of the image (100MB, 1GiB).
+    /// As for `reclaim image prune`.
     #[arg(long = "filter", value_name = "KEY=VALUE")]
     pub(crate) filters: Vec<String>,
 
@@ -348,6 +393,8 @@ pub(crate) enum ImageOrder {
     Unique,
     /// When the record was made; images of unknown age are last
     Age,
+    /// When the image was last used, the longest unused first; images of unknown use are last
+    Used,
 }
 
 #[derive(Debug, Args)]

@@ -55,12 +55,13 @@ impl<T> Results<T> {
 /// Lists the images of every namespace.
 pub(crate) async fn ls(globals: &Globals, args: &LsArgs) -> Result<Exit, CommandError> {
     let filters = ImageFilters::parse(&args.filters)?;
-    let backend = Backend::connect_protected(globals).await?;
+    let need = super::show::need(&filters, args);
+    let backend = Backend::connect_with(globals, need).await?;
     let mut results = Results::<ImageList>::new();
     for namespace in names(&backend).await? {
         match backend.images(&namespace, true).await {
             Ok(mut list) => {
-                list.images.retain(|image| filters.selects(image));
+                super::show::select(&mut list, &filters, need)?;
                 results.of.namespaces.push(list);
             }
             Err(error) => results.fail(namespace, &error),
@@ -73,7 +74,7 @@ pub(crate) async fn ls(globals: &Globals, args: &LsArgs) -> Result<Exit, Command
         .flat_map(|list| list.warnings.iter().cloned())
         .collect();
     super::show::print_images(&mut results.of.namespaces, args, globals.truncation())?;
-    if args.format == Format::Json {
+    if args.format.is_json() {
         output::json(&results.of)?;
     }
     output::messages(&text::warnings(&warnings, globals.truncation()));
@@ -91,9 +92,10 @@ pub(crate) async fn carry_out(
     request: impl Fn(Namespace) -> Result<PruneRequest, CommandError>,
     interaction: &Interaction<'_>,
 ) -> Result<Exit, CommandError> {
-    commands::check_filters(&request(Globals::default_namespace()?)?)?;
+    let any = request(Globals::default_namespace()?)?;
+    commands::check_filters(&any)?;
     let trunc = globals.truncation();
-    let backend = Backend::connect_protected(globals).await?;
+    let backend = Backend::connect_for(globals, &any).await?;
     let requests = names(&backend).await?.into_iter().map(request);
     let requests: Vec<PruneRequest> = requests.collect::<Result<_, _>>()?;
     let mut results = Results::new();
@@ -162,6 +164,16 @@ impl Results<Report> {
     fn end(self, interaction: &Interaction<'_>) -> Result<Exit, CommandError> {
         if interaction.format == Format::Json {
             output::json(&self.of)?;
+        } else {
+            let mut total = words::Total::default();
+            for report in &self.of.namespaces {
+                total.add(report);
+            }
+            output::data_line(if interaction.dry_run {
+                format!("Would remove {}", total.estimate())
+            } else {
+                total.reclaimed()
+            })?;
         }
         Ok(self.exit)
     }
@@ -182,6 +194,7 @@ async fn confirm(
     let change: Change = interaction.change;
     let mut planned = Vec::new();
     let mut is_any = false;
+    let mut total = words::Total::default();
     for request in requests {
         let Preview { report, confirmed } = match backend.plan(&request).await {
             Ok(preview) => preview,
@@ -190,6 +203,7 @@ async fn confirm(
                 continue;
             }
         };
+        total.add(&report);
         if change.is_any(&report) {
             is_any = true;
             let listed = text::report::before_prompt(&report, change, trunc);
@@ -201,6 +215,7 @@ async fn confirm(
         planned.push((request, Some(confirmed)));
     }
     if is_any {
+        output::message(format!("All together: {}", total.estimate()));
         let warning = interaction.warning;
         output::message(format!("WARNING! This will {warning}, in every namespace."));
         if !output::confirm("Are you sure you want to continue?")? {

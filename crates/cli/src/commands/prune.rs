@@ -1,7 +1,7 @@
 //! `reclaim image prune`, and what `reclaim image slim` shares with it: preview, question, run and
 //! report.
 
-use reclaim_model::{BuildHistory, FilterArgs, Namespace, PruneRequest, Report};
+use reclaim_model::{BuildHistory, Namespace, PruneRequest, Report};
 
 use crate::args::how::HowArgs;
 use crate::args::image::PruneArgs;
@@ -27,7 +27,7 @@ pub(crate) struct Interaction<'a> {
 
 pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, CommandError> {
     let scope = globals.scope(args.namespaces)?;
-    let warning = if args.target_free.is_some() {
+    let warning = if args.target_free.is_some() || args.conditions.are_any() {
         "remove the images above"
     } else if args.all {
         "remove all images without at least one container associated to them"
@@ -65,7 +65,7 @@ pub(crate) async fn carry_out(
 ) -> Result<Exit, CommandError> {
     commands::check_filters(request)?;
     let trunc = globals.truncation();
-    let backend = Backend::connect_protected(globals).await?;
+    let backend = Backend::connect_for(globals, request).await?;
     if interaction.dry_run {
         let report = backend.plan(request).await?.report;
         print(interaction, &report, trunc)?;
@@ -111,10 +111,7 @@ fn request(
     is_named: bool,
     args: &PruneArgs,
 ) -> Result<PruneRequest, CommandError> {
-    let mut filters = FilterArgs::default();
-    for filter in &args.filters {
-        filters.add_pair(filter)?;
-    }
+    let (mut filters, conditions) = args.conditions.divided()?;
     // As docker's client does; a contradicting filter of the user's is then an error.
     filters.add("dangling", if args.all { "false" } else { "true" });
     let history = if args.unpin_build_history {
@@ -124,6 +121,7 @@ fn request(
     };
     let may_empty = args.allow_empty.as_ref() == Some(&namespace);
     Ok(PruneRequest::new(namespace, filters)
+        .with_conditions(conditions)
         .may_empty_namespace(may_empty)
         .with_target_free(args.target_free.clone())
         .may_lack_namespace(!is_named)

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use reclaim_model::{ImageFilters, ImageList, ListedImage};
 
+use crate::args::format::ListFormat;
 use crate::args::image::{ImageOrder, LsArgs};
-use crate::args::{DfArgs, DfFormat, Format, Globals, Scope, WhyArgs};
-use crate::backend::Backend;
+use crate::args::{DfArgs, Format, Globals, Scope, WhyArgs};
+use crate::backend::{Backend, LastUseNeed};
 use crate::commands::namespaces;
 use crate::exit::{CommandError, Exit};
 use crate::text::Truncation;
@@ -20,19 +21,44 @@ pub(crate) async fn ls(globals: &Globals, args: &LsArgs) -> Result<Exit, Command
         Scope::All => return namespaces::ls(globals, args).await,
     };
     let filters = ImageFilters::parse(&args.filters)?;
-    let backend = Backend::connect_protected(globals).await?;
+    let need = need(&filters, args);
+    let backend = Backend::connect_with(globals, need).await?;
     let mut list = backend.images(&namespace, !is_named).await?;
     let is_empty = list.images.is_empty();
-    list.images.retain(|image| filters.selects(image));
+    select(&mut list, &filters, need)?;
     print_images(std::slice::from_mut(&mut list), args, globals.truncation())?;
-    if args.format == Format::Json {
+    if args.format.is_json() {
         output::json(&list)?;
     }
     output::messages(&text::warnings(&list.warnings, globals.truncation()));
-    if args.format == Format::Table && !is_named && is_empty {
+    if args.format.is_table() && !is_named && is_empty {
         namespaces::hint(&backend, true).await;
     }
     Ok(Exit::Done)
+}
+
+/// Returns whether a list needs to know when images were last used.
+pub(super) fn need(filters: &ImageFilters, args: &LsArgs) -> LastUseNeed {
+    if filters.need_last_use() || args.sort == Some(ImageOrder::Used) {
+        LastUseNeed::Must
+    } else {
+        LastUseNeed::IfKnown
+    }
+}
+
+/// Leaves the images in a list that the filters select.
+pub(super) fn select(
+    list: &mut ImageList,
+    filters: &ImageFilters,
+    need: LastUseNeed,
+) -> Result<(), CommandError> {
+    let is_known = list.images.iter().any(|image| image.last_used.is_some());
+    if need == LastUseNeed::Must && !is_known && !list.images.is_empty() {
+        return Err(CommandError::LastUseNotReported);
+    }
+    let now = list.observed_at;
+    list.images.retain(|image| filters.selects(image, now));
+    Ok(())
 }
 
 /// Sorts lists of images as the options say, and prints them as a table, unless JSON is wanted.
@@ -47,16 +73,18 @@ pub(super) fn print_images(
             list.images.sort_by_key(|image| position(image, order));
         }
     }
-    if args.format == Format::Json {
-        return Ok(());
-    }
     let key = |image: &ListedImage| args.sort.map(|order| position(image, order));
     let column = args.namespaces.column();
-    output::data(&if args.flat {
-        text::images::flat(lists, column, trunc, key)
-    } else {
-        text::images::grouped(lists, column, trunc, key)
-    })?;
+    match &args.format {
+        ListFormat::Json | ListFormat::Other => {}
+        ListFormat::Template(template) => {
+            output::data(&text::images::templated(lists, template, trunc, key))?;
+        }
+        ListFormat::Table if args.flat => {
+            output::data(&text::images::flat(lists, column, trunc, key))?;
+        }
+        ListFormat::Table => output::data(&text::images::grouped(lists, column, trunc, key))?,
+    }
     Ok(())
 }
 
@@ -65,6 +93,7 @@ fn position(image: &ListedImage, order: ImageOrder) -> i128 {
     match order {
         ImageOrder::Size => -i128::from(image.size.total_bytes()),
         ImageOrder::Unique => -i128::from(image.size.unique_bytes()),
+        ImageOrder::Used => image.last_used.map_or(i128::MAX, Timestamp::as_nanosecond),
         ImageOrder::Age => image.created.map_or(i128::MAX, Timestamp::as_nanosecond),
     }
 }
@@ -83,7 +112,7 @@ pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, Command
         output::file(file, &page)?;
         return Ok(Exit::Done);
     }
-    if args.format == DfFormat::Ncdu {
+    if matches!(args.format, ListFormat::Other) {
         let mut map = backend.store_map().await?;
         if let Some(only) = only {
             let existing = map.usage.namespaces.iter().map(|usage| &usage.namespace);
@@ -103,9 +132,10 @@ pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, Command
     if !args.verbose {
         usage = usage.without_details();
     }
-    match args.format {
-        DfFormat::Json => output::json(&usage)?,
-        DfFormat::Ncdu | DfFormat::Table => {
+    match &args.format {
+        ListFormat::Json => output::json(&usage)?,
+        ListFormat::Template(template) => output::data(&text::df::templated(&usage, template))?,
+        ListFormat::Other | ListFormat::Table => {
             output::data(&text::df::usage(&usage, globals.truncation()))?;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{FilterArgs, ImageParts, Part, PruneRequest};
+use reclaim_model::{ImageParts, Part, PruneRequest};
 
 use super::prune::{self, Interaction};
 use crate::args::Globals;
@@ -25,10 +25,7 @@ pub(crate) async fn run(globals: &Globals, args: &SlimArgs) -> Result<Exit, Comm
 
 fn request(globals: &Globals, args: &SlimArgs) -> Result<PruneRequest, CommandError> {
     let (namespace, is_explicit) = globals.namespace()?;
-    let mut filters = FilterArgs::default();
-    for filter in &args.filters {
-        filters.add_pair(filter)?;
-    }
+    let (filters, conditions) = args.conditions.divided()?;
     let parts = ImageParts {
         parts: parts(args),
         names: args.which.images.clone(),
@@ -38,6 +35,7 @@ fn request(globals: &Globals, args: &SlimArgs) -> Result<PruneRequest, CommandEr
         mirrored_layers: args.mirrored_layers,
     };
     Ok(PruneRequest::new(namespace, parts)
+        .with_conditions(conditions)
         .may_lack_namespace(!is_explicit)
         .lift_protection(args.how.lift_protection))
 }

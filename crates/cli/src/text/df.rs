@@ -1,9 +1,13 @@
 //! Disk usage.
 
 use reclaim_model::{
-    Amount, Column, DiskUsage, Freeable, HumanSize, ImageUsage, OutsideRecords, UsageByColumn,
+    Amount, Column, DiskUsage, Freeable, HumanSize, ImageUsage, NamespaceUsage, OutsideRecords,
+    UsageByColumn,
 };
 
+use crate::args::format::{Fields, Template, UsageFields};
+
+use super::style::Style;
 use super::{Table, Text, Truncation, not_freed, shown_name};
 
 /// Renders the namespaces, the bytes by use, and the images and leases of each namespace if `usage`
@@ -67,29 +71,31 @@ fn add_outside_records(text: &mut Text, outside_records: &OutsideRecords, trunc:
 }
 
 fn namespaces(usage: &DiskUsage) -> Table {
-    let heads = [
-        "NAMESPACE",
-        "IMAGES",
-        "ACTIVE",
-        "SIZE",
-        "SHARED",
-        "PRUNE",
-        "PRUNE -A",
-    ];
-    let mut table = Table::new(heads);
+    let mut table = Table::new(UsageFields::FIELDS.iter().map(|(_, heading)| *heading));
     table.align_right(1..=6);
     for found in &usage.namespaces {
-        table.add_row([
-            found.namespace.to_string(),
-            found.images.to_string(),
-            found.active.to_string(),
-            size(found.usage.total()),
-            HumanSize(found.shared_bytes).to_string(),
-            size(found.usage.column(Column::Dangling)),
-            reclaimable(&found.usage),
-        ]);
+        table.add_styled_row(namespace_row(found), (6, Style::Amount));
     }
     table
+}
+
+/// Returns the cells of a namespace, in the order of [`UsageFields`].
+fn namespace_row(found: &NamespaceUsage) -> [String; 7] {
+    [
+        found.namespace.to_string(),
+        found.images.to_string(),
+        found.active.to_string(),
+        size(found.usage.total()),
+        HumanSize(found.shared_bytes).to_string(),
+        size(found.usage.column(Column::Dangling)),
+        reclaimable(&found.usage),
+    ]
+}
+
+/// Renders the namespaces as a template says.
+pub(crate) fn templated(usage: &DiskUsage, template: &Template<UsageFields>) -> Text {
+    let rows = usage.namespaces.iter();
+    Text::templated(template, rows.map(namespace_row))
 }
 
 /// Renders what each step would free, from what is never needed again to whole images.

@@ -4,17 +4,23 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Digest, HumanSize, ImageList, KeepReason, ListedImage, PlatformLayers, Reference,
+    Digest, HumanSize, ImageList, KeepReason, ListedImage, PlatformLayers, Reference, familiar_name,
 };
 
+use crate::args::format::{ImageFields, Template};
+
+use super::style::Style;
 use super::{Table, Text, Truncation, age, shown_name};
 
 /// Precedes the second and further names of an image.
 const INDENT: &str = "  ";
 
-const HEADS: [&str; 8] = [
-    "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A", "LAYERS",
+const HEADS: [&str; 9] = [
+    "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "USED", "VERDICT", "LAYERS",
 ];
+
+/// The column of the verdict.
+const VERDICT: usize = 7;
 
 /// Whether a table has a column with the namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +36,16 @@ impl NamespaceColumn {
     fn with<T>(self, namespace: T, row: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
         let namespace = (self == Self::Shown).then_some(namespace);
         namespace.into_iter().chain(row)
+    }
+
+    /// Adds a row with the verdict of an image.
+    fn add(self, table: &mut Table, namespace: String, row: [String; 9], image: &ListedImage) {
+        let verdict = VERDICT + usize::from(self == Self::Shown);
+        let row = self.with(namespace, row);
+        match Style::of_verdict(image) {
+            Some(style) => table.add_styled_row(row, (verdict, style)),
+            None => table.add_row(row),
+        }
     }
 
     fn empty_table(self) -> Table {
@@ -48,18 +64,72 @@ pub(crate) fn flat<K: Ord>(
     trunc: Truncation,
     key: impl Fn(&ListedImage) -> K,
 ) -> Text {
+    let mut table = column.empty_table();
+    for (list, image) in sorted(lists, key) {
+        let row = row(image, list.observed_at, trunc);
+        column.add(&mut table, list.namespace.to_string(), row, image);
+    }
+    Text::of(&table)
+}
+
+/// Renders lists of images as a template says, in the order of [`flat`].
+pub(crate) fn templated<K: Ord>(
+    lists: &[ImageList],
+    template: &Template<ImageFields>,
+    trunc: Truncation,
+    key: impl Fn(&ListedImage) -> K,
+) -> Text {
+    let rows = sorted(lists, key).into_iter();
+    Text::templated(
+        template,
+        rows.map(|(list, image)| fields(list, image, trunc)),
+    )
+}
+
+/// Returns all images, sorted by the key and then as in the lists.
+fn sorted<K: Ord>(
+    lists: &[ImageList],
+    key: impl Fn(&ListedImage) -> K,
+) -> Vec<(&ImageList, &ListedImage)> {
     let images = lists.iter().flat_map(|list| {
         let images = list.images.iter();
         images.map(move |image| (list, image))
     });
     let mut images: Vec<(&ImageList, &ListedImage)> = images.collect();
     images.sort_by_key(|(_, image)| key(image));
-    let mut table = column.empty_table();
-    for (list, image) in images {
-        let row = row(image, list.observed_at, trunc);
-        table.add_row(column.with(list.namespace.to_string(), row));
-    }
-    Text::of(&table)
+    images
+}
+
+/// Returns the fields of an image, in the order of [`ImageFields`].
+fn fields(list: &ImageList, image: &ListedImage, trunc: Truncation) -> [String; 17] {
+    let now = list.observed_at;
+    let name = shown_name(&image.name, &image.target);
+    let none = || "<none>".to_owned();
+    let parsed = Reference::parse_normalized(&image.name).ok();
+    let repository = parsed.as_ref().map(|it| familiar_name(&it.repository()));
+    let tag = parsed
+        .as_ref()
+        .and_then(|it| it.tag().map(ToString::to_string));
+    let at = |time: Option<Timestamp>| time.map_or("unknown".to_owned(), |at| format!("{at:.0}"));
+    [
+        list.namespace.to_string(),
+        name,
+        repository.unwrap_or_else(none),
+        tag.unwrap_or_else(none),
+        trunc.digest(&image.target),
+        image.target.to_string(),
+        HumanSize(image.size.total_bytes()).to_string(),
+        HumanSize(image.size.content_bytes).to_string(),
+        HumanSize(image.size.unpacked_bytes).to_string(),
+        HumanSize(image.size.shared_bytes).to_string(),
+        HumanSize(image.size.unique_bytes()).to_string(),
+        age(image.created, now),
+        at(image.created),
+        used(image, now),
+        at(image.last_used),
+        image.verdict_word().to_owned(),
+        layers(&image.layers),
+    ]
 }
 
 /// Renders lists of images, one row for each, with its other names below the first. These repeat
@@ -92,25 +162,27 @@ pub(crate) fn grouped<K: Ord>(
         let own = group
             .iter()
             .find(|image| image.verdict != Err(KeepReason::CriGroup));
-        let of_group = own.unwrap_or(&group[0]).verdict_word();
+        let own = own.unwrap_or(&group[0]);
+        let of_group = own.verdict_word();
         for (at, image) in group.iter().enumerate() {
             if at == 0 {
                 let mut row = row(image, list.observed_at, trunc);
-                of_group.clone_into(&mut row[6]);
-                table.add_row(column.with(list.namespace.to_string(), row));
+                of_group.clone_into(&mut row[VERDICT]);
+                column.add(&mut table, list.namespace.to_string(), row, own);
                 continue;
             }
             let name = format!("{INDENT}{}", shown_name(&image.name, &image.target));
             let word = image.verdict_word();
             let is_same = word == of_group || image.verdict == Err(KeepReason::CriGroup);
             let word = if is_same { "" } else { word };
-            table.add_row(column.with("", [&name, "", "", "", "", "", word, ""]));
+            let row = [&name, "", "", "", "", "", "", word, ""];
+            column.add(&mut table, String::new(), row.map(str::to_owned), image);
         }
     }
     Text::of(&table)
 }
 
-fn row(image: &ListedImage, now: Timestamp, trunc: Truncation) -> [String; 8] {
+fn row(image: &ListedImage, now: Timestamp, trunc: Truncation) -> [String; 9] {
     [
         shown_name(&image.name, &image.target),
         trunc.digest(&image.target),
@@ -118,9 +190,18 @@ fn row(image: &ListedImage, now: Timestamp, trunc: Truncation) -> [String; 8] {
         HumanSize(image.size.unpacked_bytes).to_string(),
         HumanSize(image.size.shared_bytes).to_string(),
         age(image.created, now),
+        used(image, now),
         image.verdict_word().to_owned(),
         layers(&image.layers),
     ]
+}
+
+/// Renders when an image was last used.
+fn used(image: &ListedImage, now: Timestamp) -> String {
+    match image.last_used {
+        Some(used) if used >= now => "now".to_owned(),
+        used => age(used, now),
+    }
 }
 
 /// Renders which copies of its layers an image has. Of several platforms those count of which any
@@ -210,6 +291,7 @@ mod tests {
             name: name.to_owned(),
             target: format!("sha256:{}", digit.repeat(64)).parse().unwrap(),
             created: None,
+            last_used: None,
             size: ImageSize::default(),
             layers: vec![platform(2, 1, true)],
             pinned: None,
@@ -252,7 +334,12 @@ mod tests {
         let whole = |name: &str, digit: &str, word: &str| -> Vec<String> {
             let target = digit.repeat(12);
             let layers = "unpacked, 1 of 2 missing";
-            let row = [&[name, &target][..], &size, &["unknown", word, layers]].concat();
+            let row = [
+                &[name, &target][..],
+                &size,
+                &["unknown", "unknown", word, layers],
+            ]
+            .concat();
             row.into_iter().map(str::to_owned).collect()
         };
         let expected = [

@@ -1,10 +1,13 @@
 //! Text about several namespaces.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
-use reclaim_model::{Namespace, NamespaceImages, NamespaceList};
+use reclaim_model::{
+    Amount, Digest, HumanSize, Mode, Namespace, NamespaceImages, NamespaceList, Report,
+};
 
-use super::{Text, count};
+use super::{Text, count, total};
 
 /// How many namespaces the hint names.
 const NAMED: usize = 5;
@@ -37,6 +40,58 @@ pub(crate) fn hint(list: &NamespaceList, takes_all: bool) -> Option<String> {
     let all = if takes_all { " or -A" } else { "" };
     let places = places.join(", ");
     Some(format!("hint: {places}: use -n NAME{all}"))
+}
+
+/// What runs in several namespaces free together.
+#[derive(Debug, Default)]
+pub(crate) struct Total {
+    namespaces: usize,
+    images: usize,
+    bytes: Amount,
+    /// What is in no single estimate, because another namespace keeps it: it goes with the last of them.
+    shared: BTreeMap<Digest, u64>,
+}
+
+impl Total {
+    /// Adds what one namespace frees.
+    pub(crate) fn add(&mut self, report: &Report) {
+        self.namespaces += 1;
+        self.images += report.removed.len();
+        let bytes = match report.mode {
+            Mode::DryRun => report.estimate.0,
+            Mode::Apply => report.reclaimed.0,
+        };
+        self.bytes = self.bytes + bytes;
+        for blob in &report.not_counted.kept_elsewhere.blobs {
+            self.shared.insert(blob.digest.clone(), blob.bytes);
+        }
+    }
+
+    /// Renders what would be freed.
+    pub(crate) fn estimate(&self) -> String {
+        let images = count(self.images, "image");
+        let namespaces = count(self.namespaces, "namespace");
+        let bytes = total(self.bytes);
+        let shared: u64 = self.shared.values().sum();
+        let more = if shared > 0 {
+            format!(
+                ", and up to {} more that namespaces share",
+                HumanSize(shared)
+            )
+        } else {
+            String::new()
+        };
+        format!("{images} in {namespaces}, {bytes}{more}")
+    }
+
+    /// Renders what was freed. What namespaces shared counts where the last of them was pruned.
+    pub(crate) fn reclaimed(&self) -> String {
+        let namespaces = count(self.namespaces, "namespace");
+        format!(
+            "Total reclaimed space of {namespaces}: {}",
+            total(self.bytes)
+        )
+    }
 }
 
 /// Renders the part of an output that is about one namespace.

@@ -2,6 +2,7 @@
 
 use reclaim_model::{Amount, HumanSize, Kept, Mode, Report, Row};
 
+use super::style::Style;
 use super::{Table, Text, Truncation, amount, count, not_freed, shown_name, slim, total, warnings};
 
 /// What a command does with images.
@@ -74,10 +75,13 @@ fn dry_run(report: &Report, trunc: Truncation) -> Text {
     let estimate = report.estimate.0;
     let images = count(report.removed.len(), "image");
     let bytes = total(estimate);
-    text.line(format_args!(
-        "Would remove {images} and reclaim {bytes}: {}",
-        amount(estimate)
-    ));
+    text.styled_line(
+        Style::Amount,
+        format_args!(
+            "Would remove {images} and reclaim {bytes}: {}",
+            amount(estimate)
+        ),
+    );
     if let Some(target) = &report.target_free {
         text.line(format_args!("To free: {target}"));
     }
@@ -135,7 +139,7 @@ pub(crate) fn before_prompt(report: &Report, change: Change, trunc: Truncation) 
     let bytes = total(report.estimate.0);
     let amount = amount(report.estimate.0);
     text.blank();
-    text.line(format_args!("{images}, {bytes}: {amount}"));
+    text.styled_line(Style::Amount, format_args!("{images}, {bytes}: {amount}"));
     if let Some(target) = &report.target_free {
         text.line(format_args!("To free: {target}"));
     }

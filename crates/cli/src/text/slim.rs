@@ -3,6 +3,7 @@
 use reclaim_model::{KeepReason, Kept, Mode, Part, Report};
 
 use super::report::{add_not_counted, kept_table, why_kept};
+use super::style::Style;
 use super::{Table, Text, Truncation, amount, count, shown_name, total};
 
 /// Renders what a run freed.
@@ -35,10 +36,13 @@ pub(super) fn dry_run(report: &Report, trunc: Truncation) -> Text {
     let estimate = report.estimate.0;
     let images = count(report.slimmed.len(), "image");
     let bytes = total(estimate);
-    text.line(format_args!(
-        "Would slim {images} and reclaim {bytes}: {}",
-        amount(estimate)
-    ));
+    text.styled_line(
+        Style::Amount,
+        format_args!(
+            "Would slim {images} and reclaim {bytes}: {}",
+            amount(estimate)
+        ),
+    );
     add_not_counted(&mut text, report, trunc);
     for cost in costs(report) {
         text.line(cost);

@@ -87,7 +87,10 @@ fn ages(policy: &Policy, kubelet: &KubeletThresholds) -> Vec<String> {
     let Some(max_age) = kubelet.max_age else {
         return warnings;
     };
-    let idle = policy.rule.unused_for.max(policy.rule.filters.unused_for);
+    let idle = policy
+        .rule
+        .unused_for
+        .max(policy.rule.filters.images.unused_for);
     let waits = [
         ("unused_for", Some(idle)),
         ("max_unused", policy.max_unused),

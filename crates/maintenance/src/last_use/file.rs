@@ -87,18 +87,9 @@ impl Store {
             }
             Ok(()) | Err(_) => {}
         }
-        let mut file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Contents::default()),
-            Err(error) => return Err(Trouble::Io("open", error)),
+        let Some(bytes) = bytes_of(&self.path)? else {
+            return Ok(Contents::default());
         };
-        lock(&file)?;
-        let mut bytes = Vec::new();
-        let read = file.read_to_end(&mut bytes);
-        read.map_err(|error| Trouble::Io("read", error))?;
-        if bytes.is_empty() {
-            return Err(Trouble::Damaged("it is empty".to_owned()));
-        }
         match contents_of(&bytes) {
             Err(Trouble::Earlier) => {
                 let contents = earlier::contents(&bytes)?;
@@ -201,26 +192,64 @@ impl Store {
     }
 
     fn error(&self, trouble: Trouble) -> IndexError {
-        let path = self.path.clone();
-        match trouble {
-            Trouble::Io(operation, source) => IndexError::Io {
-                operation,
-                path,
-                source,
-            },
-            Trouble::InUse => IndexError::InUse { path },
-            Trouble::Damaged(problem) => IndexError::Damaged { path, problem },
-            // A file that is opened after it was read as one of this redb.
-            Trouble::Earlier => IndexError::Damaged {
-                path,
-                problem: "it is of an earlier version".to_owned(),
-            },
-            Trouble::Version(version) => IndexError::Version {
-                path,
-                version,
-                known: VERSION,
-            },
+        error_of(&self.path, trouble)
+    }
+}
+
+/// Reads the file of a directory, and changes nothing.
+pub(super) fn read(directory: &Path) -> Result<Contents, IndexError> {
+    let path = directory.join(FILE);
+    let read = || {
+        let Some(bytes) = bytes_of(&path)? else {
+            return Ok(None);
+        };
+        match contents_of(&bytes) {
+            Err(Trouble::Earlier) => earlier::contents(&bytes),
+            read => read,
         }
+        .map(Some)
+    };
+    let contents = read().map_err(|trouble| error_of(&path, trouble))?;
+    contents.ok_or(IndexError::Missing { path })
+}
+
+/// Reads a file as a whole; `None` if it does not exist.
+fn bytes_of(path: &Path) -> Result<Option<Vec<u8>>, Trouble> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Trouble::Io("open", error)),
+    };
+    lock(&file)?;
+    let mut bytes = Vec::new();
+    let read = file.read_to_end(&mut bytes);
+    read.map_err(|error| Trouble::Io("read", error))?;
+    if bytes.is_empty() {
+        return Err(Trouble::Damaged("it is empty".to_owned()));
+    }
+    Ok(Some(bytes))
+}
+
+fn error_of(path: &Path, trouble: Trouble) -> IndexError {
+    let path = path.to_owned();
+    match trouble {
+        Trouble::Io(operation, source) => IndexError::Io {
+            operation,
+            path,
+            source,
+        },
+        Trouble::InUse => IndexError::InUse { path },
+        Trouble::Damaged(problem) => IndexError::Damaged { path, problem },
+        // A file that is opened after it was read as one of this redb.
+        Trouble::Earlier => IndexError::Damaged {
+            path,
+            problem: "it is of an earlier version".to_owned(),
+        },
+        Trouble::Version(version) => IndexError::Version {
+            path,
+            version,
+            known: VERSION,
+        },
     }
 }
 

@@ -34,6 +34,16 @@ pub struct LastUses {
     pub targets: BTreeMap<Digest, LastUse>,
 }
 
+impl LastUses {
+    /// Returns when a target was last used, by the clock that shows `now` at [`Self::now`]; `None` if
+    /// nothing is known about it.
+    pub fn last_used_before(&self, target: &Digest, now: Timestamp) -> Option<Timestamp> {
+        let seen = self.targets.get(target)?;
+        let unused = self.now.duration_since(seen.last_used);
+        Some(now.checked_sub(unused).unwrap_or(Timestamp::MIN))
+    }
+}
+
 /// What is counted on a filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GoalUnit {

@@ -1,33 +1,22 @@
 //! Which images a policy removes.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    ByteSize, ByteSizeError, Digest, DigestError, FilterArgs, FilterError, GoDurationError,
-    PRUNE_FILTER_KEYS, Pattern, PatternError, PolicyName, PruneFilters, TimeContext,
-    parse_go_duration,
+    Digest, DigestError, FilterArgs, FilterError, IMAGE_FILTER_KEYS, ImageFilterError,
+    ImageFilters, PRUNE_FILTER_KEYS, PolicyName, PruneFilters, TimeContext,
 };
 
-/// The keys of filters that policies have in addition to Docker's, sorted.
-pub const RULE_FILTER_KEYS: [&str; 4] = ["digest", "larger-than", "reference", "unused-for"];
-
-/// The filters of a policy: Docker's, and those that only policies have. All must match.
+/// The filters of a policy: Docker's, and Reclaim's own. All must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleFilters {
     /// Docker's. Ages in them count back from each run.
     pub docker: FilterArgs,
-    /// Names, of which one must match; empty matches any.
-    pub references: Vec<Pattern>,
-    /// Targets, of which one must match; empty matches any.
-    pub digests: BTreeSet<Digest>,
-    /// Only images whose content has at least this many bytes.
-    pub larger_than: u64,
-    /// Only images that are unused for this long.
-    pub unused_for: Duration,
+    /// Reclaim's own.
+    pub images: ImageFilters,
 }
 
 /// Why a filter of a policy is refused.
@@ -40,24 +29,15 @@ pub enum RuleFilterError {
     #[error(
         "filter `{0}` is unknown; accepted are {docker}, {own}",
         docker = PRUNE_FILTER_KEYS.join(", "),
-        own = RULE_FILTER_KEYS.join(", ")
+        own = IMAGE_FILTER_KEYS.join(", ")
     )]
     UnknownKey(String),
-    /// A value of `reference`.
-    #[error("filter `reference`: {0}")]
-    Reference(PatternError),
-    /// A value of `digest`.
+    /// A value of `digest`: policies take whole digests only.
     #[error("filter `digest`: {0}")]
     Digest(DigestError),
-    /// A value of `larger-than`.
-    #[error("filter `larger-than`: {0}")]
-    Size(ByteSizeError),
-    /// A value of `unused-for`.
-    #[error("filter `unused-for`: {0}")]
-    Duration(GoDurationError),
-    /// A negative value of `unused-for`.
-    #[error("filter `unused-for` is negative: `{0}`")]
-    Negative(String),
+    /// Another of Reclaim's own.
+    #[error(transparent)]
+    Image(#[from] ImageFilterError),
 }
 
 impl From<FilterError> for RuleFilterError {
@@ -81,26 +61,15 @@ impl RuleFilters {
             let Some((key, value)) = pair.split_once('=') else {
                 return Err(FilterError::Pair(pair.clone()).into());
             };
-            let value = value.trim();
-            match key.trim() {
-                "reference" => filters
-                    .references
-                    .push(value.parse().map_err(RuleFilterError::Reference)?),
-                "digest" => {
-                    let digest = value.parse().map_err(RuleFilterError::Digest)?;
-                    filters.digests.insert(digest);
-                }
-                "larger-than" => {
-                    let ByteSize(bytes) = value.parse().map_err(RuleFilterError::Size)?;
-                    filters.larger_than = filters.larger_than.max(bytes);
-                }
-                "unused-for" => {
-                    let unused = parse_go_duration(value).map_err(RuleFilterError::Duration)?;
-                    let unused = Duration::try_from(unused)
-                        .map_err(|_| RuleFilterError::Negative(value.to_owned()))?;
-                    filters.unused_for = filters.unused_for.max(unused);
-                }
-                _ => filters.docker.add_pair(pair)?,
+            if key.trim().eq_ignore_ascii_case("digest") {
+                // A prefix may mean another image tomorrow.
+                let whole: Result<Digest, DigestError> = value.trim().parse();
+                whole.map_err(RuleFilterError::Digest)?;
+            }
+            if ImageFilters::has_key_of(pair) {
+                filters.images.add_pair(pair)?;
+            } else {
+                filters.docker.add_pair(pair)?;
             }
         }
         filters
@@ -121,27 +90,14 @@ impl RuleFilters {
 
     /// Writes the filters as `key=value`. With [`Self::all`] they parse to the same value.
     pub fn pairs(&self) -> Vec<String> {
-        let Self {
-            docker,
-            references,
-            digests,
-            larger_than,
-            unused_for,
-        } = self;
+        let Self { docker, images } = self;
         let mut pairs = Vec::new();
         for key in PRUNE_FILTER_KEYS {
             // Whether all may go says this one.
             let values = docker.values(key).filter(|_| key != "dangling");
             pairs.extend(values.map(|value| format!("{key}={value}")));
         }
-        pairs.extend(references.iter().map(|it| format!("reference={it}")));
-        pairs.extend(digests.iter().map(|it| format!("digest={it}")));
-        if *larger_than > 0 {
-            pairs.push(format!("larger-than={larger_than}B"));
-        }
-        if !unused_for.is_zero() {
-            pairs.push(format!("unused-for={}ns", unused_for.as_nanos()));
-        }
+        pairs.extend(images.pairs());
         pairs
     }
 
@@ -175,7 +131,7 @@ pub struct Rule {
 impl Rule {
     /// Returns how long an image must be unused to go.
     pub fn idle(&self) -> SignedDuration {
-        let idle = self.unused_for.max(self.filters.unused_for);
+        let idle = self.unused_for.max(self.filters.images.unused_for);
         SignedDuration::try_from(idle).unwrap_or(SignedDuration::MAX)
     }
 }
@@ -223,8 +179,8 @@ mod tests {
             "unused-for=2h",
         ];
         let filters = parse(&pairs, true).unwrap();
-        assert_eq!(filters.larger_than, 2000);
-        assert_eq!(filters.unused_for, Duration::from_secs(7200));
+        assert_eq!(filters.images.larger_than, 2000);
+        assert_eq!(filters.images.unused_for, Duration::from_secs(7200));
         let rule = |unused_for| Rule {
             name: "p".parse().unwrap(),
             filters: filters.clone(),
@@ -249,6 +205,7 @@ mod tests {
                 "filter `reference`: pattern is not a regular expression",
             ),
             ("digest=sha256:1", "filter `digest`:"),
+            ("DIGEST=sha256:1", "filter `digest`:"),
             ("larger-than=much", "filter `larger-than`:"),
             ("unused-for=soon", "filter `unused-for`:"),
             ("unused-for=-1h", "filter `unused-for` is negative: `-1h`"),

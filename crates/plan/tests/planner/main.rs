@@ -5,6 +5,8 @@ mod again;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod conditions;
+#[cfg(test)]
 mod dependents;
 #[cfg(test)]
 mod disk_usage;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Goal, GoalUnit, KeepReason, LastUse, LastUses, Plan, PolicyPart, ResolvedRequest, Rule,
-    RuleFilters, RuleImages, SnapshotSizes,
+    Digest, DigestFilter, Goal, GoalUnit, KeepReason, LastUse, LastUses, Plan, PolicyPart,
+    ResolvedRequest, Rule, RuleFilters, RuleImages, SnapshotSizes,
 };
 use reclaim_plan::{Limited, decide, limit_by_use};
 
@@ -154,19 +154,19 @@ fn each_rule_keeps_and_names_itself() {
     };
     let cases = [
         (
-            rule(&|rule| rule.filters.references = vec!["other".parse().unwrap()]),
+            rule(&|rule| rule.filters.images.references = vec!["other".parse().unwrap()]),
             KeepReason::RuleFilter,
             "rule policy.filters reference",
         ),
         (
-            rule(&|rule| rule.filters.digests = BTreeSet::from([digest("OTHER")])),
+            rule(&|rule| rule.filters.images.digests = vec![DigestFilter::Whole(digest("OTHER"))]),
             KeepReason::RuleFilter,
             "rule policy.filters digest",
         ),
         (
             rule(&|rule| {
                 let size = bytes("APP") + bytes("APP.config") + bytes("app");
-                rule.filters.larger_than = size + 1;
+                rule.filters.images.larger_than = size + 1;
             }),
             KeepReason::RuleFilter,
             "rule policy.filters larger-than",
@@ -187,7 +187,7 @@ fn each_rule_keeps_and_names_itself() {
             "rule policy.unused_for",
         ),
         (
-            rule(&|rule| rule.filters.unused_for = HOUR),
+            rule(&|rule| rule.filters.images.unused_for = HOUR),
             KeepReason::UsedRecently,
             "rule policy.unused_for",
         ),
@@ -232,7 +232,7 @@ fn at_exactly_its_size_an_image_goes() {
     let size = bytes("APP") + bytes("APP.config") + bytes("app");
     for (larger_than, n_removed) in [(size - 1, 1), (size, 1), (size + 1, 0)] {
         let mut images = lenient();
-        images.rule.filters.larger_than = larger_than;
+        images.rule.filters.images.larger_than = larger_than;
         assert_eq!(evaluated(&world, &images).removed().len(), n_removed);
     }
 }

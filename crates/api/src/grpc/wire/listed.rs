@@ -35,6 +35,7 @@ impl From<&ListedImage> for proto::ListedImage {
             name: image.name.clone(),
             target: image.target.to_string(),
             created: image.created.map(moment),
+            last_used: image.last_used.map(moment),
             size: Some(image.size.into()),
             layers: image.layers.iter().map(Into::into).collect(),
             pin: image

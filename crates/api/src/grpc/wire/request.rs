@@ -1,13 +1,14 @@
 //! Requests.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
 use reclaim_engine::Grace;
 use reclaim_model::{
-    BuildHistory, FilterArgs, GoDuration, ImageParts, NamedImages, Namespace, Part, Platform,
-    Project, ProjectImages, PruneRequest, Selection, Separator, Service,
+    BuildHistory, FilterArgs, GoDuration, ImageConditions, ImageParts, NamedImages, Namespace,
+    Part, Platform, Project, ProjectImages, PruneRequest, Selection, Separator, Service,
 };
 
 use super::{WireError, parsed};
@@ -15,16 +16,28 @@ use crate::grpc::proto;
 use crate::json::Options;
 use proto::selection::Which;
 
+/// The key of a filter that keeps the newest images of each repository.
+const KEEP_NEWEST: &str = "keep-newest";
+
 impl proto::Request {
     /// Reads the request, whose namespace is `default` if it names none.
     pub(in crate::grpc) fn read(self, default: &Namespace) -> Result<PruneRequest, WireError> {
         let namespace = namespace_or(default, &self.namespace)?;
         let selection = self.selection.and_then(|selection| selection.which);
+        let mut conditions = ImageConditions::default();
         let selection = match selection.ok_or_else(|| WireError::missing("selection"))? {
-            Which::Filters(filters) => Selection::Filters(filters.read()?),
+            Which::Filters(filters) => {
+                let (filters, given) = filters.read()?;
+                conditions = given;
+                Selection::Filters(filters)
+            }
             Which::Named(named) => Selection::Named(named.into()),
             Which::Project(project) => Selection::Project(project.try_into()?),
-            Which::Parts(parts) => Selection::Parts(parts.read()?),
+            Which::Parts(parts) => {
+                let (parts, given) = parts.read()?;
+                conditions = given;
+                Selection::Parts(parts)
+            }
         };
         if !self.allow_empty.is_empty() && self.allow_empty != namespace.as_str() {
             let problem = format!("accepted is only the request's namespace, `{namespace}`");
@@ -40,6 +53,7 @@ impl proto::Request {
             BuildHistory::Keep
         };
         Ok(PruneRequest::new(namespace, selection)
+            .with_conditions(conditions)
             .with_target_free(target)
             .may_empty_namespace(!self.allow_empty.is_empty())
             .may_lack_namespace(self.may_lack_namespace)
@@ -59,25 +73,38 @@ pub(in crate::grpc) fn namespace_or(
     }
 }
 
+/// Reads filters. How many of the newest images stay is one of them, and no field: a server that does not
+/// know a filter refuses the request, and would not see a field.
+fn divided(pairs: &[String]) -> Result<(FilterArgs, ImageConditions), WireError> {
+    let newest = |pair: &String| {
+        let (key, value) = pair.split_once('=')?;
+        (key.trim() == KEEP_NEWEST).then(|| value.trim().to_owned())
+    };
+    let refused = |error| WireError::new("filters", error);
+    let others: Vec<String> = pairs
+        .iter()
+        .filter(|it| newest(it).is_none())
+        .cloned()
+        .collect();
+    let (args, mut conditions) = FilterArgs::divide(&others).map_err(refused)?;
+    for value in pairs.iter().filter_map(newest) {
+        let number: NonZero<u32> = parsed("filters", &value)?;
+        conditions.keep_newest = conditions.keep_newest.max(number.get() as usize);
+    }
+    Ok((args, conditions))
+}
+
 impl proto::Filters {
-    fn read(self) -> Result<FilterArgs, WireError> {
-        let mut args = FilterArgs::default();
-        for filter in &self.filters {
-            let added = args.add_pair(filter);
-            added.map_err(|error| WireError::new("filters", error))?;
-        }
+    fn read(self) -> Result<(FilterArgs, ImageConditions), WireError> {
+        let (mut args, conditions) = divided(&self.filters)?;
         args.add("dangling", if self.all { "false" } else { "true" });
-        Ok(args)
+        Ok((args, conditions))
     }
 }
 
 impl proto::ImageParts {
-    fn read(self) -> Result<ImageParts, WireError> {
-        let mut filters = FilterArgs::default();
-        for filter in &self.filters {
-            let added = filters.add_pair(filter);
-            added.map_err(|error| WireError::new("filters", error))?;
-        }
+    fn read(self) -> Result<(ImageParts, ImageConditions), WireError> {
+        let (filters, conditions) = divided(&self.filters)?;
         let unknown = || WireError::new("parts", "accepted are the parts that are not 0");
         let parts = self.parts().map(|part| match part {
             proto::Part::Unspecified => Err(unknown()),
@@ -95,14 +122,15 @@ impl proto::ImageParts {
             architecture: platform.architecture,
             variant: platform.variant,
         });
-        Ok(ImageParts {
+        let parts = ImageParts {
             parts,
             names: self.names,
             filters,
             platforms: platforms.collect(),
             docker_layers: self.docker_layers,
             mirrored_layers: self.mirrored_layers,
-        })
+        };
+        Ok((parts, conditions))
     }
 }
 

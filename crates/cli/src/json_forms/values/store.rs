@@ -27,6 +27,7 @@ pub(in super::super) fn image_list() -> Value {
             unpacked: [("overlayfs".into(), 1)].into(),
         }],
         created: Some(Timestamp::UNIX_EPOCH),
+        last_used: Some(Timestamp::UNIX_EPOCH),
         pinned: Some(pin),
         verdict,
     });

@@ -113,7 +113,7 @@ impl<'a> Planned<'a> {
     pub(crate) fn goes_too_soon(&self, image: ImageId) -> Option<String> {
         let idle = *self.picture.idle.get(&image)?;
         let rule = &self.policy.rule;
-        let least = rule.unused_for.max(rule.filters.unused_for);
+        let least = rule.unused_for.max(rule.filters.images.unused_for);
         let least = SignedDuration::try_from(least).expect("short");
         (idle + SLACK < least).then(|| format!("it was used {idle:#} ago, not {least:#}"))
     }
@@ -132,7 +132,7 @@ impl<'a> Planned<'a> {
                 self.picture.uses.now.duration_since(seen.first_seen)
             });
         let is_young = since_pull.min(since_use).min(since_seen) < least(rule.min_age);
-        let idle = least(rule.unused_for.max(rule.filters.unused_for));
+        let idle = least(rule.unused_for.max(rule.filters.images.unused_for));
         let is_seen_twice = idle.is_zero() || self.is_seen_twice(record.image, idle);
         let is_last_copy = image.is_local || name.starts_with(PRELOADED);
         let reasons = [
@@ -159,7 +159,7 @@ impl<'a> Planned<'a> {
     }
 
     fn matches(&self, name: &str, image: &Image) -> bool {
-        let references = &self.policy.rule.filters.references;
+        let references = &self.policy.rule.filters.images.references;
         let repository = format!("docker.io/library/{}:", image.repository);
         let mut patterns = references.iter().map(ToString::to_string);
         references.is_empty()

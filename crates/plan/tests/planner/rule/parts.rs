@@ -171,7 +171,7 @@ fn an_image_that_a_rule_keeps_stays_whole() {
         );
         let newest = with(|it| it.rule.keep_newest = 1);
         assert_kept(&world, &newest, "a:1", KeepReason::Newest, "keep_newest");
-        let filtered = with(|it| it.rule.filters.larger_than = u64::MAX);
+        let filtered = with(|it| it.rule.filters.images.larger_than = u64::MAX);
         assert_kept(
             &world,
             &filtered,
