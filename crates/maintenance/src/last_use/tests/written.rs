@@ -294,3 +294,41 @@ fn a_truncated_file_is_set_aside() {
         replace_damaged(directory.path());
     }
 }
+
+/// A command that does not record uses reads the file as it is, unless images may have been used since.
+#[test]
+fn another_process_reads_a_recent_file_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    let read = |clock: &Clock| LastUseIndex::read_with(directory.path(), clock.host());
+    let missing = read(&Clock::at(start())).unwrap_err();
+    assert!(matches!(missing, IndexError::Missing { .. }), "{missing}");
+    assert!(!path.exists());
+
+    saved(directory.path());
+    let written = start() + seconds(21);
+    let clock = Clock::at(written + SignedDuration::from_hours(25));
+    let before = fs::read(&path).unwrap();
+    let known = uses(&read(&clock).unwrap());
+    assert!(before == fs::read(&path).unwrap());
+    assert_eq!(known, uses(&open(directory.path(), &clock)));
+    clock.set(written + SignedDuration::from_hours(25) + seconds(1));
+    let stale = read(&clock).unwrap_err();
+    assert!(matches!(stale, IndexError::Stale { .. }), "{stale}");
+
+    // A process that records uses writes the time at least every hour, also if nothing changes.
+    let index = open(directory.path(), &clock);
+    index.moment();
+    assert!(index.is_changed());
+    let in_use = read(&clock).unwrap_err();
+    assert!(matches!(in_use, IndexError::InUse { .. }), "{in_use}");
+    index.save().unwrap();
+    assert!(!index.is_changed());
+    drop(index);
+    read(&clock).unwrap();
+
+    fs::write(&path, "damaged").unwrap();
+    let damaged = read(&clock).unwrap_err();
+    assert!(matches!(damaged, IndexError::Damaged { .. }), "{damaged}");
+    assert_eq!(fs::read(&path).unwrap(), b"damaged");
+}
