@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reclaim_model::{
-    Blob, Child, Config, Container, Digest, Document, DocumentKind, GcLabels, GcRef, ImageRecord,
-    Inventory, Namespace, NamespaceInventory, PruneFilters, ResolvedRequest, Snapshot, SnapshotId,
-    SnapshotKind, Snapshotter, Sources, Target,
+    Blob, Child, Config, Container, Digest, Document, DocumentKind, GcLabelSet, GcLabels, GcRef,
+    ImageRecord, Inventory, Namespace, NamespaceInventory, PruneFilters, ResolvedRequest, Snapshot,
+    SnapshotId, SnapshotKind, Snapshotter, Sources, Target, Texts,
 };
 
 /// Layers that only one image has.
@@ -55,8 +55,32 @@ fn layer_number(image: u64, depth: u64) -> u64 {
     }
 }
 
-fn chain(image: u64, depth: u64) -> String {
-    digest(4, layer_number(image, depth)).to_string()
+fn chain(image: u64, depth: u64) -> Digest {
+    digest(4, layer_number(image, depth))
+}
+
+/// The key of a snapshot.
+enum Key {
+    Chain(Digest),
+    Container(Digest),
+    Init(Digest),
+}
+
+impl Key {
+    /// Returns what orders keys like their texts.
+    fn order(&self) -> (bool, &[u8], bool) {
+        let (Self::Chain(digest) | Self::Container(digest) | Self::Init(digest)) = self;
+        let is_chain = matches!(self, Self::Chain(_));
+        (is_chain, digest.bytes(), matches!(self, Self::Init(_)))
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Chain(digest) => digest.to_string(),
+            Self::Container(digest) => digest.hex(),
+            Self::Init(digest) => format!("{}-init", digest.hex()),
+        }
+    }
 }
 
 /// Returns the inventory of this many images, which have about ten blobs and ten snapshots each.
@@ -73,23 +97,16 @@ pub(crate) fn inventory(images: u64) -> Inventory {
             let layer = digest(3, layer_number(image, depth));
             host.blobs.push(blob(layer, Box::default()));
             let parent = depth.checked_sub(1).map(|below| chain(image, below));
-            snapshots.push(snapshot(
-                chain(image, depth),
-                parent,
-                SnapshotKind::Committed,
-            ));
+            snapshots.push((Key::Chain(chain(image, depth)), parent));
         }
         let top = chain(image, BASE_LAYERS + OWN_LAYERS - 1);
         // Docker creates such a snapshot below each container's. Here those of removed containers
         // are left, too.
-        let id = digest(5, image).hex();
-        snapshots.push(snapshot(
-            format!("{id}-init"),
-            Some(top.clone()),
-            SnapshotKind::Committed,
-        ));
+        let container = digest(5, image);
+        snapshots.push((Key::Init(container.clone()), Some(top.clone())));
         if image % IMAGES_PER_CONTAINER == 0 {
-            snapshots.push(snapshot(id.clone(), Some(top), SnapshotKind::Active));
+            let id = container.hex();
+            snapshots.push((Key::Container(container), Some(top)));
             host.containers.push(Container {
                 snapshot: Some(SnapshotId::new(snapshotter.clone(), &*id)),
                 id,
@@ -104,8 +121,7 @@ pub(crate) fn inventory(images: u64) -> Inventory {
     host.images.sort_by(|a, b| a.name.cmp(&b.name));
     host.blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
     host.containers.sort_by(|a, b| a.id.cmp(&b.id));
-    snapshots.sort_by(|a: &Snapshot, b| a.key.cmp(&b.key));
-    host.snapshots.insert(snapshotter, snapshots);
+    host.snapshots.insert(snapshotter, listed(snapshots));
     Inventory {
         namespaces: BTreeMap::from([(namespace(), host)]),
         documents,
@@ -167,19 +183,30 @@ fn blob(digest: Digest, refs: Box<[GcRef]>) -> Blob {
     Blob {
         digest,
         size: 1,
-        gc: GcLabels {
+        gc: GcLabelSet {
             refs,
-            ..GcLabels::default()
-        },
+            ..GcLabelSet::default()
+        }
+        .into(),
         sources: Sources::default(),
     }
 }
 
-fn snapshot(key: String, parent: Option<String>, kind: SnapshotKind) -> Snapshot {
-    Snapshot {
-        key: key.into(),
-        parent: parent.map(Into::into),
-        kind,
+/// Returns the snapshots, with the chain of each one's parent, as they are read: containerd lists them
+/// in the order of their keys.
+fn listed(mut snapshots: Vec<(Key, Option<Digest>)>) -> Vec<Snapshot> {
+    snapshots.sort_unstable_by(|(key, _), (other, _)| key.order().cmp(&other.order()));
+    let mut texts = Texts::default();
+    let listed = snapshots.iter().map(|(key, parent)| Snapshot {
+        key: texts.share(&key.text()),
+        parent: parent
+            .as_ref()
+            .map(|parent| texts.share(&parent.to_string())),
+        kind: match key {
+            Key::Container(_) => SnapshotKind::Active,
+            Key::Chain(_) | Key::Init(_) => SnapshotKind::Committed,
+        },
         gc: GcLabels::default(),
-    }
+    });
+    listed.collect()
 }

@@ -278,16 +278,17 @@ impl Collector<'_> {
 
     /// Returns the snapshots of conditional references whose condition is met.
     fn conditional(&self, labels: &Pairs<'_>) -> Vec<Reached> {
-        let Some(conditional) = GcLabels::parse(labels.iter().copied()).conditional else {
+        let labels = GcLabels::parse(labels.iter().copied());
+        let Some(conditional) = &labels.conditional else {
             return Vec::new();
         };
-        let references = conditional.refs.into_iter().filter_map(|reference| {
-            let id = reference.snapshot;
+        let references = conditional.refs.iter().filter_map(|reference| {
+            let id = &reference.snapshot;
             let id = (id.snapshotter.to_string(), id.key.to_string());
             let snapshot = self.namespace.snapshots.get(&id)?;
             let labels = GcLabels::parse(pairs(&snapshot.info.labels));
-            let mut times = labels.conditional?.used_at.into_iter();
-            let is_met = times.any(|used_at| reference.condition.is_met(used_at, self.now));
+            let mut times = labels.conditional.as_ref()?.used_at.iter();
+            let is_met = times.any(|used_at| reference.condition.is_met(*used_at, self.now));
             is_met.then(|| (Kind::Snapshot, format!("{}/{}", id.0, id.1), false))
         });
         references.collect()

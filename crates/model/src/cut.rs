@@ -188,7 +188,8 @@ impl Cut {
 
     /// Whether a label of the blob goes with the cut.
     pub fn includes(&self, key: &str, value: &str) -> bool {
-        let references = GcLabels::parse([(key, value)]).refs;
+        let labels = GcLabels::parse([(key, value)]);
+        let references = &labels.refs;
         references
             .iter()
             .any(|reference| self.target.is_of(reference))

@@ -6,6 +6,10 @@
 //!
 //! Source: containerd `docs/garbage-collection.md` and `core/metadata/gc.go`.
 
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 
 use crate::until::parse_rfc3339;
@@ -50,17 +54,58 @@ pub enum RootMark {
     Prefixed,
 }
 
-/// The collector's view of one object's labels.
+/// The collector's view of one object's labels: a [`GcLabelSet`], which is one pointer because millions
+/// of objects have no such label.
+#[derive(Clone, Default)]
+pub struct GcLabels(Option<Box<GcLabelSet>>);
+
+/// The labels of one object that steer its collection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct GcLabels {
+pub struct GcLabelSet {
     /// `gc.root`.
     pub root: RootMark,
     /// `gc.ref.*`: what this object keeps.
     pub refs: Box<[GcRef]>,
     /// `gc.bref.*`: what keeps this object.
     pub back_refs: Box<[GcRef]>,
-    /// `gc.cond.*`. Boxed: millions of objects have none.
+    /// `gc.cond.*`. Boxed: few objects have any.
     pub conditional: Option<Box<ConditionalLabels>>,
+}
+
+static NONE: LazyLock<GcLabelSet> = LazyLock::new(GcLabelSet::default);
+
+impl Deref for GcLabels {
+    type Target = GcLabelSet;
+
+    fn deref(&self) -> &GcLabelSet {
+        self.get().unwrap_or_else(|| &NONE)
+    }
+}
+
+impl DerefMut for GcLabels {
+    fn deref_mut(&mut self) -> &mut GcLabelSet {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl PartialEq for GcLabels {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for GcLabels {}
+
+impl fmt::Debug for GcLabels {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, formatter)
+    }
+}
+
+impl From<GcLabelSet> for GcLabels {
+    fn from(labels: GcLabelSet) -> Self {
+        Self((labels != GcLabelSet::default()).then(|| Box::new(labels)))
+    }
 }
 
 impl GcLabels {
@@ -93,12 +138,18 @@ impl GcLabels {
         refs.sort_unstable();
         back_refs.sort_unstable();
         conditional.sort();
-        Self {
+        let labels = GcLabelSet {
             root,
             refs: refs.into(),
             back_refs: back_refs.into(),
             conditional: (!conditional.is_empty()).then(|| Box::new(conditional)),
-        }
+        };
+        labels.into()
+    }
+
+    /// Returns the labels; `None` if the object may have none.
+    pub fn get(&self) -> Option<&GcLabelSet> {
+        self.0.as_deref()
     }
 }
 
@@ -108,12 +159,12 @@ pub fn keys_that_refer<'a>(
     to: &GcRef,
 ) -> Vec<String> {
     keys(labels, |labels| {
-        let GcLabels {
+        let GcLabelSet {
             root: _,
             refs,
             back_refs: _,
             conditional,
-        } = labels;
+        } = &**labels;
         let conditional = conditional.iter().flat_map(|it| &it.refs);
         let mut conditional = conditional.map(|it| &it.snapshot);
         refs.contains(to) || conditional.any(|it| matches!(to, GcRef::Snapshot(id) if id == it))
@@ -205,7 +256,7 @@ mod tests {
     const A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
     fn refs(key: &str, value: &str) -> Vec<GcRef> {
-        GcLabels::parse([(key, value)]).refs.into_vec()
+        GcLabels::parse([(key, value)]).refs.to_vec()
     }
 
     #[test]
@@ -230,8 +281,9 @@ mod tests {
             let expected = GcRef::Snapshot(SnapshotId::new("overlayfs", "k/1"));
             assert_eq!(refs(&key, "k/1"), [expected], "{key}");
         }
-        let back = GcLabels::parse([("containerd.io/gc.bref.container.x", "web")]).back_refs;
-        assert_eq!(back.into_vec(), [GcRef::Container("web".into())]);
+        let back = GcLabels::parse([("containerd.io/gc.bref.container.x", "web")]);
+        let back = &back.back_refs;
+        assert_eq!(back.to_vec(), [GcRef::Container("web".into())]);
     }
 
     #[test]
@@ -241,7 +293,7 @@ mod tests {
             "containerd.io/gc.bref.content",
         ] {
             let labels = GcLabels::parse([(key, "not a digest")]);
-            let both = [labels.refs, labels.back_refs].concat();
+            let both = [&*labels.refs, &*labels.back_refs].concat();
             assert_eq!(both, [GcRef::NoContent("not a digest".into())]);
         }
     }

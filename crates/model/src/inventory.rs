@@ -123,8 +123,8 @@ pub struct Snapshot {
     /// Its key; for a committed image layer the chain ID. Shared with the [`SnapshotId`]s made from
     /// it, since a plan may name a million.
     pub key: Arc<str>,
-    /// Key of its parent.
-    pub parent: Option<Box<str>>,
+    /// Key of its parent. The reader shares it with the parent itself ([`Texts`](crate::Texts)).
+    pub parent: Option<Arc<str>>,
     /// Whether it is in use itself or only a parent of others.
     pub kind: SnapshotKind,
     /// What the collector follows from it.

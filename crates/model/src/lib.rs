@@ -48,6 +48,7 @@ mod size;
 mod snapshot_sizes;
 mod sources;
 mod store_map;
+mod texts;
 mod unrecorded;
 mod until;
 
@@ -72,8 +73,8 @@ pub use freeable::Freeable;
 pub use gap::{Gap, List};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
 pub use gc_labels::{
-    EXPIRE, FLAT, GcLabels, GcRef, RootMark, gc_ref_kind, keys_that_attach, keys_that_refer,
-    parse_expiry,
+    EXPIRE, FLAT, GcLabelSet, GcLabels, GcRef, RootMark, gc_ref_kind, keys_that_attach,
+    keys_that_refer, parse_expiry,
 };
 pub use held_run::{HeldRun, HeldRuns};
 pub use holder::{Holder, HolderKind, HolderRole, shortened};
@@ -129,6 +130,7 @@ pub use size::{HumanSize, HumanSizeShort};
 pub use snapshot_sizes::SnapshotSizes;
 pub use sources::Sources;
 pub use store_map::{ManifestObjects, NamespaceMap, ObjectKind, StoreMap, StoredObject};
+pub use texts::Texts;
 pub use unrecorded::{OutsideRecords, Place, Unrecorded};
 pub use until::{
     GoDuration, GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration,

@@ -1,8 +1,8 @@
 //! What cuts free: a namespace with and without the references that its blobs lose.
 
-use reclaim_model::{Cut, Digest, GcLabels, Inventory, NamespaceInventory, RootMark};
+use reclaim_model::{Cut, Digest, GcLabelSet, GcLabels, Inventory, NamespaceInventory, RootMark};
 
-use crate::graph::{Graph, NodeId, node_id};
+use crate::graph::{Graph, NodeId};
 use crate::mark::{Edge, Going, Marker};
 
 /// Returns the references that cuts remove.
@@ -19,11 +19,9 @@ pub(crate) fn references<'c>(
 
 /// Returns the nodes that the collector reaches now, and does not when all of this is gone; ascending.
 pub(crate) fn freed_by(inventory: &Inventory, graph: &Graph<'_>, going: &Going) -> Vec<NodeId> {
-    let before = marked(graph, inventory, &Going::default());
-    let after = marked(graph, inventory, going);
-    let nodes = (0..graph.len()).map(node_id);
-    let freed = nodes.filter(|id| before.is_reached(*id) && !after.is_reached(*id));
-    freed.collect()
+    let mut freed = marked(graph, inventory, going).restored(going, inventory.observed_at);
+    freed.sort_unstable();
+    freed
 }
 
 /// Returns those of the cuts whose target goes with them. The others would take something from an
@@ -55,12 +53,12 @@ pub(crate) fn marked<'g, 'a>(
 
 /// Whether no label but plain references steers the collection of an object.
 pub(crate) fn is_plain(labels: &GcLabels) -> bool {
-    let GcLabels {
+    let GcLabelSet {
         root,
         refs: _,
         back_refs,
         conditional,
-    } = labels;
+    } = &**labels;
     *root == RootMark::None && back_refs.is_empty() && conditional.is_none()
 }
 

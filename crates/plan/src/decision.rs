@@ -16,6 +16,7 @@ use crate::graph::Graph;
 use crate::history::{self, History};
 use crate::leased::{HeldByLeases, is_spare};
 use crate::named::still_removed;
+use crate::parallel::both;
 use crate::protected;
 use crate::roles::Roles;
 use crate::select::Verdict;
@@ -229,39 +230,27 @@ fn decide_by(
     let facts = Facts::new(inventory, namespace, registered);
     let (verdicts, named) = evaluate(&facts);
 
-    let mut steps = Vec::new();
-    let mut kept = Vec::new();
     let roles = Roles::new(namespace, registered);
-    let mut going = Vec::new();
-    for (index, (image, verdict)) in namespace.images.iter().zip(verdicts).enumerate() {
-        match verdict {
-            Verdict::Remove(reason) => {
-                // What is replaced keeps what it kept, under another name.
-                if reason != RemoveReason::Replaced {
-                    going.push(index);
-                }
-                steps.push(Step {
-                    image: image.clone(),
-                    reason,
-                    lifted: protected::lifted(&facts, index),
-                });
-            }
-            Verdict::Keep(reason, holders) => kept.push(Kept {
-                name: image.name.clone(),
-                target: image.target.digest.clone(),
-                reason,
-                holders: roles.assign(holders),
-            }),
-        }
-    }
-    let warnings = warnings(inventory, &facts, &kept);
-    let difference = difference(
-        inventory,
-        &request.namespace,
-        &facts.graph,
-        &going,
-        |holding| is_spare(holding, &roles),
+    let going = verdicts.iter().enumerate();
+    // What is replaced keeps what it kept, under another name.
+    let going = going.filter(|(_, verdict)| {
+        verdict.is_removal() && **verdict != Verdict::Remove(RemoveReason::Replaced)
+    });
+    let going: Vec<usize> = going.map(|(index, _)| index).collect();
+    let (difference, (steps, kept)) = both(
+        || {
+            let is_spare = |holding: &_| is_spare(holding, &roles);
+            difference(
+                inventory,
+                &request.namespace,
+                &facts.graph,
+                &going,
+                is_spare,
+            )
+        },
+        || divide(&facts, &roles, verdicts),
     );
+    let warnings = warnings(inventory, &facts, &kept);
     let (history, spare) = match request.selection {
         Selection::Filters(_) | Selection::Rule(_) => {
             let history = history::history(inventory, &facts.graph, &going);
@@ -296,6 +285,29 @@ fn decide_by(
             && request.target_free.is_none(),
         warnings,
     }
+}
+
+/// Divides the images into those that go and those that stay.
+fn divide(facts: &Facts<'_>, roles: &Roles<'_>, verdicts: Vec<Verdict>) -> (Vec<Step>, Vec<Kept>) {
+    let images = &facts.graph.namespace.images;
+    let mut steps = Vec::new();
+    let mut kept = Vec::new();
+    for (index, (image, verdict)) in images.iter().zip(verdicts).enumerate() {
+        match verdict {
+            Verdict::Remove(reason) => steps.push(Step {
+                image: image.clone(),
+                reason,
+                lifted: protected::lifted(facts, index),
+            }),
+            Verdict::Keep(reason, holders) => kept.push(Kept {
+                name: image.name.clone(),
+                target: image.target.digest.clone(),
+                reason,
+                holders: roles.assign(holders),
+            }),
+        }
+    }
+    (steps, kept)
 }
 
 /// Returns those of `cuts` that would not be made now, given that their labels are gone. They have to

@@ -8,6 +8,7 @@ use crate::graph::{Graph, NodeId};
 use crate::holdings::Hold;
 use crate::mark::Marker;
 use crate::names::Names;
+use crate::parallel::both;
 use crate::targets::Targets;
 use crate::usage::{Usage, usage};
 
@@ -34,8 +35,10 @@ impl<'a> Facts<'a> {
     ) -> Self {
         let graph = Graph::new(namespace, inventory);
         let targets = Targets::new(namespace, graph.blobs(), inventory);
-        let usage = usage(&graph, &targets, registered, inventory);
-        let names = Names::new(namespace, &targets, inventory);
+        let (names, usage) = both(
+            || Names::new(namespace, &targets, inventory),
+            || usage(&graph, &targets, registered, inventory),
+        );
         Self {
             graph,
             targets,

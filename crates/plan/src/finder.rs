@@ -7,6 +7,7 @@
 use reclaim_model::{Blob, Digest, Document};
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 
 /// How many keys are looked up together. All places that a key leads to are uncached; a processor
 /// loads several at a time if they do not depend on each other.
@@ -34,15 +35,35 @@ impl Finder {
         let mut finder = Self {
             slots: vec![EMPTY; n_slots],
         };
-        for (position, tag) in (0..).zip(tags) {
-            let mut at = finder.first_slot(tag);
-            while finder.slots[at] != EMPTY {
-                at = finder.next_slot(at);
+        let mut tags = tags.zip(0..).peekable();
+        while tags.peek().is_some() {
+            let mut part = [(0, 0); ABREAST];
+            let mut length = 0;
+            for (place, tag) in part.iter_mut().zip(&mut tags) {
+                *place = tag;
+                length += 1;
             }
-            debug_assert!(position < POSITION, "positions fit into half a slot");
-            finder.slots[at] = tag << 32 | position;
+            finder.load(part.iter().map(|(tag, _)| *tag));
+            for (tag, position) in &part[..length] {
+                finder.insert(*tag, *position);
+            }
         }
         finder
+    }
+
+    fn insert(&mut self, tag: u64, position: u64) {
+        debug_assert!(position < POSITION, "positions fit into half a slot");
+        let mut at = self.first_slot(tag);
+        while self.slots[at] != EMPTY {
+            at = self.next_slot(at);
+        }
+        self.slots[at] = tag << 32 | position;
+    }
+
+    /// Reads the places to which tags lead, so that all are in the cache afterwards.
+    fn load(&self, tags: impl Iterator<Item = u64>) {
+        let slots = tags.map(|tag| self.slots[self.first_slot(tag)]);
+        black_box(slots.fold(0, |all, slot| all ^ slot));
     }
 
     /// Returns the position with this tag for which `is_it` returns true.
@@ -61,11 +82,10 @@ impl Finder {
         None
     }
 
-    /// Returns the position to which a tag leads first: the likely one, if the tag is in the table.
-    pub(crate) fn likely(&self, tag: u64) -> Option<usize> {
-        let slot = self.slots[self.first_slot(tag)];
-        let position = usize::try_from(slot & POSITION).ok()?;
-        (slot != EMPTY).then_some(position)
+    /// Returns the position to which each tag leads: the likely one, if the tag is in the table.
+    pub(crate) fn likely(&self, tags: &[Option<u64>; ABREAST]) -> [Option<usize>; ABREAST] {
+        self.load(tags.iter().map(|tag| tag.unwrap_or(0)));
+        tags.map(|tag| self.find(tag?, |_| true))
     }
 
     /// Returns the upper bits of the tag, as many as the number of slots needs.
@@ -89,13 +109,18 @@ pub(crate) fn digest_tag(digest: &Digest) -> u64 {
 pub(crate) fn text_tag(text: &str) -> u64 {
     // An odd number without pattern: the golden ratio.
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    let words = text.as_bytes().chunks(8);
-    words.fold(0, |tag: u64, word| {
-        let mut bytes = [0; 8];
-        bytes[..word.len()].copy_from_slice(word);
-        let mixed = (tag.rotate_left(5) ^ u64::from_le_bytes(bytes)).wrapping_mul(MULTIPLIER);
+    let mix = |tag: u64, word: [u8; 8]| {
+        let mixed = (tag.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(MULTIPLIER);
         mixed ^ (mixed >> 32)
-    })
+    };
+    let (words, rest) = text.as_bytes().as_chunks();
+    let tag = words.iter().fold(0, |tag, word| mix(tag, *word));
+    if rest.is_empty() {
+        return tag;
+    }
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    mix(tag, last)
 }
 
 /// The blobs of a namespace, found by digest.
@@ -119,25 +144,52 @@ impl<'a> Blobs<'a> {
         self.finder.find(digest_tag(digest), is_it)
     }
 
-    /// Looks up at most [`ABREAST`] digests, each like [`Self::find`].
-    pub(crate) fn find_abreast(&self, digests: &[&Digest], found: &mut [Option<usize>; ABREAST]) {
-        let mut likely = [None; ABREAST];
-        for (likely, digest) in likely.iter_mut().zip(digests) {
-            *likely = self.finder.likely(digest_tag(digest));
-        }
-        let mut tags = [0; ABREAST];
-        for (tag, likely) in tags.iter_mut().zip(&likely) {
-            *tag = likely.map_or(0, |at| digest_tag(&self.blobs[at].digest));
-        }
-        for (at, digest) in digests.iter().enumerate() {
-            let is_it = tags[at] == digest_tag(digest)
-                && likely[at].is_some_and(|it| self.blobs[it].digest == **digest);
-            found[at] = if is_it { likely[at] } else { self.find(digest) };
+    /// Looks up several digests, each like [`Self::find`].
+    pub(crate) fn find_abreast(
+        &self,
+        digests: &[Option<&Digest>; ABREAST],
+    ) -> [Option<usize>; ABREAST] {
+        let tags = digests.map(|digest| digest.map(digest_tag));
+        let likely = self.finder.likely(&tags);
+        let theirs = likely.map(|at| at.map(|at| digest_tag(&self.blobs[at].digest)));
+        std::array::from_fn(|at| {
+            let digest = digests[at]?;
+            let is_it = theirs[at] == tags[at]
+                && likely[at].is_some_and(|it| self.blobs[it].digest == *digest);
+            if is_it { likely[at] } else { self.find(digest) }
+        })
+    }
+
+    /// Looks up a list of digests, each like [`Self::find`], and calls `visit` with the results in
+    /// order until it returns false. Returns whether it never did.
+    pub(crate) fn find_all<'d>(
+        &self,
+        mut digests: impl Iterator<Item = &'d Digest>,
+        mut visit: impl FnMut(Option<usize>) -> bool,
+    ) -> bool {
+        loop {
+            let mut part = [None; ABREAST];
+            let mut length = 0;
+            for (place, digest) in part.iter_mut().zip(&mut digests) {
+                *place = Some(digest);
+                length += 1;
+            }
+            let mut found = self.find_abreast(&part).into_iter().take(length);
+            if !found.all(&mut visit) {
+                return false;
+            }
+            if length < ABREAST {
+                return true;
+            }
         }
     }
 
     pub(crate) fn contains(&self, digest: &Digest) -> bool {
         self.find(digest).is_some()
+    }
+
+    pub(crate) fn contains_all<'d>(&self, digests: impl Iterator<Item = &'d Digest>) -> bool {
+        self.find_all(digests, |found| found.is_some())
     }
 }
 
@@ -201,11 +253,13 @@ mod tests {
             let first: BTreeSet<usize> = tags.iter().map(|tag| finder.first_slot(*tag)).collect();
             // At random they lead to 791 of 2048 slots.
             assert!(first.len() > 600, "{} of {}", first.len(), texts[1]);
-            let likely = tags.iter().enumerate();
-            let likely = likely.filter(|(at, tag)| finder.likely(**tag) == Some(*at));
-            assert!(likely.count() > 500, "most are found at once");
+            for (at, tag) in tags.iter().enumerate() {
+                let likely = finder.likely(&[Some(*tag); ABREAST]);
+                assert_eq!(likely, [Some(at); ABREAST]);
+            }
         }
-        assert_eq!(Finder::new([].into_iter()).likely(0), None);
+        let empty = Finder::new([].into_iter());
+        assert_eq!(empty.likely(&[Some(0); ABREAST]), [None; ABREAST]);
     }
 
     #[test]
@@ -235,8 +289,11 @@ mod tests {
         let blobs: Vec<Blob> = blobs.collect();
         let finder = Blobs::new(&blobs);
         let digests: Vec<Digest> = (0..6).map(digest).collect();
-        let mut found = [None; ABREAST];
-        finder.find_abreast(&Vec::from_iter(&digests), &mut found);
+        let mut asked = [None; ABREAST];
+        for (asked, digest) in asked.iter_mut().zip(&digests) {
+            *asked = Some(digest);
+        }
+        let found = finder.find_abreast(&asked);
         assert_eq!(
             found[..6],
             [Some(0), Some(1), Some(2), Some(3), Some(4), None]

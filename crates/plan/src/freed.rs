@@ -92,6 +92,24 @@ pub(crate) fn difference_by_cuts(
     compare_with_others(inventory, namespace, difference)
 }
 
+/// Finds only what cutting references frees, as [`difference_by_cuts`] does.
+pub(crate) fn freed_by_cuts(
+    inventory: &Inventory,
+    namespace: &Namespace,
+    graph: &Graph<'_>,
+    cuts: &[Cut],
+) -> Things {
+    let going = Going {
+        images: Vec::new(),
+        references: references(graph, cuts),
+    };
+    let difference = Difference {
+        freed: Things::of(graph, &freed_by(inventory, graph, &going)),
+        ..Difference::default()
+    };
+    compare_with_others(inventory, namespace, difference).freed
+}
+
 /// Returns what is garbage already.
 fn unreached(graph: &Graph<'_>, marker: &Marker<'_, '_>) -> Things {
     let nodes = (0..graph.len()).map(node_id);

@@ -10,14 +10,19 @@
 
 mod resolve;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use reclaim_model::{
-    Blob, CollectorRules, Digest, GcLabels, GcRef, Inventory, LeaseResource, NamespaceInventory,
-    RootMark, Snapshot, SnapshotId, SnapshotKind, Snapshotter,
+    Blob, CollectorRules, Digest, FreedBlob, GcLabelSet, GcRef, Inventory, LeaseResource,
+    NamespaceInventory, RootMark, Snapshot, SnapshotId, SnapshotKind, Snapshotter,
 };
 
 use crate::finder::{ABREAST, Blobs, Finder, text_tag};
 use crate::parallel::both;
+
+/// Stands for the parent of a snapshot without one: no namespace has so many objects.
+const NO_PARENT: NodeId = NodeId::MAX;
 
 /// One object of a namespace, by position.
 pub(crate) type NodeId = u32;
@@ -53,25 +58,26 @@ impl SnapshotList<'_> {
         self.finder.find(text_tag(key), is_it)
     }
 
-    /// Looks up at most [`ABREAST`] keys, each like [`Self::find`].
-    fn find_abreast<'k>(
-        &self,
-        keys: impl Iterator<Item = Option<&'k str>> + Clone,
-        found: &mut [Option<usize>; ABREAST],
-    ) {
-        let mut likely = [None; ABREAST];
-        for (likely, key) in likely.iter_mut().zip(keys.clone()) {
-            *likely = key.and_then(|key| self.finder.likely(text_tag(key)));
+    /// Finds the parents of at most [`ABREAST`] snapshots, each like [`Self::find`].
+    ///
+    /// Readers share the texts of keys ([`Texts`](reclaim_model::Texts)), so most parents are found
+    /// without comparing texts.
+    fn find_parents(&self, snapshots: &[Snapshot], found: &mut [Option<usize>; ABREAST]) {
+        let mut tags = [None; ABREAST];
+        for (tag, snapshot) in tags.iter_mut().zip(snapshots) {
+            *tag = snapshot.parent.as_ref().map(|parent| text_tag(parent));
         }
-        let mut ends = [None; ABREAST];
-        for (end, likely) in ends.iter_mut().zip(&likely) {
-            *end = likely.and_then(|at: usize| self.snapshots[at].key.as_bytes().last());
-        }
-        for (at, key) in keys.enumerate() {
-            found[at] = key.and_then(|key| {
-                let is_it = ends[at] == key.as_bytes().last()
-                    && likely[at].is_some_and(|it| *self.snapshots[it].key == *key);
-                if is_it { likely[at] } else { self.find(key) }
+        let likely = self.finder.likely(&tags);
+        for ((found, likely), snapshot) in found.iter_mut().zip(likely).zip(snapshots) {
+            let is_it = |parent: &Arc<str>| {
+                likely.is_some_and(|at: usize| Arc::ptr_eq(&self.snapshots[at].key, parent))
+            };
+            *found = snapshot.parent.as_ref().and_then(|parent| {
+                if is_it(parent) {
+                    likely
+                } else {
+                    self.find(parent)
+                }
             });
         }
     }
@@ -97,8 +103,10 @@ pub(crate) struct Graph<'a> {
     edges: Vec<NodeId>,
     /// (parent, child) for every back reference, sorted.
     back_references: Vec<(NodeId, NodeId)>,
-    /// The parent of each snapshot, in the order of the snapshot range.
-    parents: Vec<Option<NodeId>>,
+    /// The parent of each snapshot, in the order of the snapshot range, or [`NO_PARENT`].
+    parents: Vec<NodeId>,
+    /// Blobs and snapshots that are roots by their own labels, ascending.
+    roots: Vec<NodeId>,
 }
 
 impl<'a> Graph<'a> {
@@ -124,6 +132,7 @@ impl<'a> Graph<'a> {
             edges: Vec::new(),
             back_references: Vec::new(),
             parents: Vec::new(),
+            roots: Vec::new(),
         };
         graph.resolve_back_references();
         graph.parents = graph.resolve_parents();
@@ -158,12 +167,6 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Returns the node of a blob by its index.
-    #[expect(clippy::unused_self, reason = "like those of the other ranges")]
-    pub(crate) fn blob_node(&self, index: usize) -> NodeId {
-        node_id(index)
-    }
-
     /// Returns the node of a snapshot by its index.
     pub(crate) fn snapshot_node(&self, index: usize) -> NodeId {
         node_id(self.starts[0] + index)
@@ -196,6 +199,46 @@ impl<'a> Graph<'a> {
     fn find_on(&self, list: &SnapshotList<'_>, key: &str) -> Option<NodeId> {
         let at = list.find(key)?;
         Some(self.snapshot_node(list.first + at))
+    }
+
+    /// Returns those of some blobs, sorted by digest, that are here, with their nodes.
+    pub(crate) fn sorted_blobs<'b>(
+        &self,
+        blobs: &'b [FreedBlob],
+    ) -> impl Iterator<Item = (NodeId, &'b FreedBlob)> {
+        let mut here = (0..).zip(&self.namespace.blobs).peekable();
+        blobs.iter().filter_map(move |blob| {
+            while here.next_if(|(_, it)| it.digest < blob.digest).is_some() {}
+            let (id, it) = here.peek()?;
+            (it.digest == blob.digest).then_some((*id, blob))
+        })
+    }
+
+    /// Returns those of some snapshots, sorted by their IDs, that are here, with their nodes.
+    pub(crate) fn sorted_snapshots<'s, S>(
+        &self,
+        snapshots: &'s [S],
+        id_of: impl Fn(&S) -> &SnapshotId,
+    ) -> impl Iterator<Item = (NodeId, &'s S)> {
+        let mut here = (0..self.n_snapshots())
+            .map(|index| (index, self.snapshot(index)))
+            .peekable();
+        snapshots.iter().filter_map(move |wanted| {
+            let id = id_of(wanted);
+            let is_same = |snapshot: &Snapshot| Arc::ptr_eq(&snapshot.key, &id.key);
+            let is_before = |(name, snapshot): (&Snapshotter, &Snapshot)| {
+                (&**name, &*snapshot.key) < (&*id.snapshotter, &*id.key)
+            };
+            let is_it = |(name, snapshot): (&Snapshotter, &Snapshot)| {
+                *name == id.snapshotter && (is_same(snapshot) || snapshot.key == id.key)
+            };
+            while here
+                .next_if(|(_, it)| !is_it(*it) && is_before(*it))
+                .is_some()
+            {}
+            let (index, it) = here.peek()?;
+            is_it(*it).then(|| (self.snapshot_node(*index), wanted))
+        })
     }
 
     /// Finds an image record.
@@ -261,7 +304,8 @@ impl<'a> Graph<'a> {
 
     /// Returns the parent of a snapshot, by the snapshot's index.
     pub(crate) fn parent(&self, index: usize) -> Option<NodeId> {
-        self.parents[index]
+        let parent = self.parents[index];
+        (parent != NO_PARENT).then_some(parent)
     }
 
     /// Returns what a node refers to and so keeps when it is held deeply.
@@ -300,8 +344,13 @@ impl<'a> Graph<'a> {
         &all[first..first + n_attached]
     }
 
+    /// Returns the blobs and snapshots that are roots by their own labels, ascending.
+    pub(crate) fn roots(&self) -> &[NodeId] {
+        &self.roots
+    }
+
     /// Whether labels make an object a root by these rules.
-    pub(crate) fn is_root(&self, labels: &GcLabels) -> bool {
+    fn is_root(&self, labels: &GcLabelSet) -> bool {
         match labels.root {
             RootMark::None => false,
             RootMark::Exact => true,
@@ -327,14 +376,15 @@ impl<'a> Graph<'a> {
         &self.namespace.blobs[index]
     }
 
-    fn labels(&self, id: NodeId) -> Option<&'a GcLabels> {
-        Some(match self.node(id) {
+    fn labels(&self, id: NodeId) -> Option<&'a GcLabelSet> {
+        let labels = match self.node(id) {
             Node::Blob(index) => &self.namespace.blobs[index].gc,
             Node::Snapshot(index) => &self.snapshot(index).1.gc,
             Node::Image(index) => &self.namespace.images[index].gc,
             Node::Container(index) => &self.namespace.containers[index].gc,
             Node::Absent => return None,
-        })
+        };
+        labels.get()
     }
 }
 

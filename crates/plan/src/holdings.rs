@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use reclaim_model::{CollectorRules, GcLabels, Holder, HolderKind, Lease};
 
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, Node, NodeId};
 use crate::image_mounts::container_of;
 
 /// How a node is held.
@@ -59,8 +59,7 @@ pub(crate) fn holdings(graph: &Graph<'_>, now: Timestamp) -> Vec<Holding> {
     leases
         .chain(containers)
         .chain(sandboxes)
-        .chain(root_blobs(graph))
-        .chain(root_snapshots(graph))
+        .chain(graph.roots().iter().filter_map(|id| of_root(graph, *id)))
         .collect()
 }
 
@@ -84,33 +83,27 @@ fn references(graph: &Graph<'_>, labels: &GcLabels) -> Vec<NodeId> {
     found.collect()
 }
 
-/// Returns blobs that are roots by their own label, each its own holder.
-fn root_blobs<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
-    let blobs = graph.namespace.blobs.iter().enumerate();
-    let roots = blobs.filter(|(_, blob)| graph.is_root(&blob.gc));
-    roots.map(|(index, blob)| Holding {
-        holder: Holder::new(HolderKind::Content, blob.digest.to_string()),
-        hold: Hold::Deep,
-        is_ours: false,
-        roots: vec![graph.blob_node(index)],
-    })
-}
-
-/// Returns snapshots that are roots by their own label, each its own holder; an image mount of
+/// Returns a blob or snapshot that is a root by its own label as its own holder; an image mount of
 /// nerdctl is held by its container.
-fn root_snapshots<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
-    let snapshots = (0..graph.n_snapshots()).map(|index| (index, graph.snapshot(index)));
-    let roots = snapshots.filter(|(_, (_, snapshot))| graph.is_root(&snapshot.gc));
-    roots.map(|(index, (snapshotter, snapshot))| Holding {
-        holder: match container_of(graph.namespace, snapshotter, &snapshot.key) {
-            Some(container) => Holder::new(HolderKind::Container, &container.id),
-            None => Holder::new(
-                HolderKind::Snapshot,
-                format!("{snapshotter}/{}", snapshot.key),
-            ),
-        },
+fn of_root(graph: &Graph<'_>, id: NodeId) -> Option<Holding> {
+    let holder = match graph.node(id) {
+        Node::Blob(index) => Holder::new(HolderKind::Content, graph.blob(index).digest.to_string()),
+        Node::Snapshot(index) => {
+            let (snapshotter, snapshot) = graph.snapshot(index);
+            match container_of(graph.namespace, snapshotter, &snapshot.key) {
+                Some(container) => Holder::new(HolderKind::Container, &container.id),
+                None => Holder::new(
+                    HolderKind::Snapshot,
+                    format!("{snapshotter}/{}", snapshot.key),
+                ),
+            }
+        }
+        Node::Image(_) | Node::Container(_) | Node::Absent => return None,
+    };
+    Some(Holding {
+        holder,
         hold: Hold::Deep,
         is_ours: false,
-        roots: vec![graph.snapshot_node(index)],
+        roots: vec![id],
     })
 }

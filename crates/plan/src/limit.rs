@@ -18,6 +18,7 @@
 //! counts as nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use reclaim_model::{
@@ -26,9 +27,8 @@ use reclaim_model::{
 
 use crate::cuts::useful;
 use crate::dependents::joined;
-use crate::finder::{Finder, digest_tag};
 use crate::freed::{Difference, difference, difference_by_cuts};
-use crate::graph::{Graph, Node, NodeId};
+use crate::graph::{Graph, NodeId};
 use crate::leased::is_spare;
 use crate::mark::{Going, Marker};
 use crate::roles::Roles;
@@ -87,14 +87,13 @@ fn certain_bytes(graph: &Graph<'_>, plan: &Plan, filesystem: Option<&Filesystem>
     let has =
         |id: &SnapshotId| filesystem.is_none_or(|it| it.snapshotters.contains(&id.snapshotter));
     let mut enter = |things: &Freed, is_certain: bool| {
-        let blobs = things.blobs.iter().filter(|_| has_content);
-        let blobs = blobs.map(|it| (graph.find_blob(&it.digest), it.bytes));
-        let snapshots = things.snapshots.iter().filter(|it| has(&it.id));
-        let snapshots = snapshots.map(|it| (graph.find_snapshot(&it.id), it.bytes.unwrap_or(0)));
+        let blobs = graph.sorted_blobs(&things.blobs).filter(|_| has_content);
+        let blobs = blobs.map(|(id, blob)| (id, blob.bytes));
+        let snapshots = graph.sorted_snapshots(&things.snapshots, |it| &it.id);
+        let snapshots = snapshots.filter(|(_, it)| has(&it.id));
+        let snapshots = snapshots.map(|(id, it)| (id, it.bytes.unwrap_or(0)));
         for (id, bytes) in blobs.chain(snapshots) {
-            if let Some(id) = id {
-                weights[id as usize] = if is_certain { bytes } else { 0 };
-            }
+            weights[id as usize] = if is_certain { bytes } else { 0 };
         }
     };
     enter(&plan.freed, true);
@@ -104,20 +103,16 @@ fn certain_bytes(graph: &Graph<'_>, plan: &Plan, filesystem: Option<&Filesystem>
 
 /// Groups the steps by target, oldest first.
 fn groups(graph: &Graph<'_>, steps: &[Step]) -> Vec<Group> {
-    let mut members: Vec<_> = steps.iter().collect();
-    members.sort_by_key(|step| &step.image.target.digest);
-    let same = members.chunk_by(|a, b| a.image.target.digest == b.image.target.digest);
+    let indexes = indexes(graph, steps);
+    let mut members: Vec<_> = steps.iter().zip(indexes).collect();
+    members.sort_by_key(|(step, _)| &step.image.target.digest);
+    let same = members.chunk_by(|(a, _), (b, _)| a.image.target.digest == b.image.target.digest);
     let groups = same.map(|steps| {
-        let ages = steps.iter().map(|step| {
+        let ages = steps.iter().map(|(step, _)| {
             let created = step.image.created_at;
             (created.is_none(), created, step.image.name.clone())
         });
-        let images = steps.iter().filter_map(|step| {
-            let Node::Image(index) = graph.node(graph.find_image(&step.image.name)?) else {
-                return None;
-            };
-            Some(index)
-        });
+        let images = steps.iter().filter_map(|(_, index)| *index);
         Group {
             age: ages.max().unwrap_or_default(),
             going: Going::images(images.collect()),
@@ -126,6 +121,18 @@ fn groups(graph: &Graph<'_>, steps: &[Step]) -> Vec<Group> {
     let mut groups = join(graph, groups.collect());
     groups.sort_by(|a, b| a.age.cmp(&b.age));
     groups
+}
+
+/// Returns the index of the image of each step. Both are sorted by name.
+fn indexes(graph: &Graph<'_>, steps: &[Step]) -> Vec<Option<usize>> {
+    let mut images = graph.namespace.images.iter().enumerate().peekable();
+    let indexes = steps.iter().map(|step| {
+        let name = &step.image.name;
+        while images.next_if(|(_, image)| image.name < *name).is_some() {}
+        let found = images.next_if(|(_, image)| image.name == *name);
+        found.map(|(index, _)| index)
+    });
+    indexes.collect()
 }
 
 /// Joins groups that go or stay together.
@@ -201,14 +208,15 @@ pub(crate) fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: 
     let roles = Roles::new(graph.namespace, &[]);
     let is_spare = |holding: &_| is_spare(holding, &roles);
     let difference = difference(inventory, &plan.namespace, graph, chosen, is_spare);
-    let goes = |step: &Step| {
-        let node = graph.find_image(&step.image.name).map(|id| graph.node(id));
-        matches!(node, Some(Node::Image(index)) if chosen.binary_search(&index).is_ok())
-    };
     let mut plan = plan;
-    let (steps, spared): (Vec<Step>, Vec<Step>) = plan.steps.into_iter().partition(goes);
-    plan.steps = steps;
-    plan.kept.extend(spared.into_iter().map(|step| Kept {
+    let mut goes = vec![false; graph.namespace.images.len()];
+    for index in chosen {
+        goes[*index] = true;
+    }
+    let indexes = indexes(graph, &plan.steps).into_iter();
+    let mut goes = indexes.map(|index| index.is_some_and(|index| goes[index]));
+    let spared = plan.steps.extract_if(.., |_| goes.next() != Some(true));
+    plan.kept.extend(spared.map(|step| Kept {
         name: step.image.name,
         target: step.image.target.digest,
         reason: KeepReason::NotNeeded,
@@ -269,12 +277,23 @@ fn retain_freed(plan: &mut Plan, difference: &Difference) {
 
 /// Reduces what was measured to `things`.
 fn retain(measured: &mut Freed, things: &Things) {
-    let finder = Finder::new(things.blobs.iter().map(|it| digest_tag(&it.digest)));
+    // All of these lists are sorted.
+    let mut blobs = things.blobs.iter().map(|blob| &blob.digest).peekable();
     measured.blobs.retain(|blob| {
-        let is_it = |at: usize| things.blobs[at].digest == blob.digest;
-        finder.find(digest_tag(&blob.digest), is_it).is_some()
+        while blobs.next_if(|it| **it < blob.digest).is_some() {}
+        blobs.peek() == Some(&&blob.digest)
     });
-    let there = &things.snapshots;
-    let snapshots = &mut measured.snapshots;
-    snapshots.retain(|snapshot| there.binary_search(&snapshot.id).is_ok());
+    let mut snapshots = things.snapshots.iter().peekable();
+    measured.snapshots.retain(|snapshot| {
+        let is_same = |it: &SnapshotId| {
+            Arc::ptr_eq(&it.key, &snapshot.id.key) && it.snapshotter == snapshot.id.snapshotter
+        };
+        while snapshots
+            .next_if(|it| !is_same(it) && **it < snapshot.id)
+            .is_some()
+        {}
+        snapshots
+            .peek()
+            .is_some_and(|it| is_same(it) || **it == snapshot.id)
+    });
 }

@@ -19,6 +19,9 @@ const REACHED: u8 = Hold::Deep.bit() | Hold::Flat.bit();
 /// are layers, which lead nowhere.
 const LEAF: u8 = 4;
 
+/// The bit of a node that loses references, in addition to the others: few do.
+const SEVERED: u8 = 8;
+
 /// A reference of a blob, and what it refers to.
 pub(crate) type Edge = (NodeId, NodeId);
 
@@ -58,7 +61,10 @@ pub(crate) struct Marker<'g, 'a> {
     severed: BTreeMap<NodeId, BTreeSet<NodeId>>,
     /// How removed images would have been reached.
     dead_references: BTreeSet<(NodeId, Hold)>,
-    stack: Vec<(NodeId, Hold)>,
+    /// Nodes whose references are to be followed.
+    pending: Vec<(NodeId, Hold)>,
+    /// Empty; its space is for the nodes that are being followed.
+    level: Vec<(NodeId, Hold)>,
     /// Nodes in the order in which they were first reached.
     reached: Vec<NodeId>,
     /// The former state of nodes, while a marking is tentative.
@@ -74,7 +80,8 @@ impl<'g, 'a> Marker<'g, 'a> {
             removed_images: Vec::new(),
             severed: BTreeMap::new(),
             dead_references: BTreeSet::new(),
-            stack: Vec::new(),
+            pending: Vec::new(),
+            level: Vec::new(),
             reached: Vec::new(),
             undo_log: None,
         }
@@ -104,6 +111,7 @@ impl<'g, 'a> Marker<'g, 'a> {
     fn sever(&mut self, references: &[Edge]) {
         for (blob, target) in references {
             self.severed.entry(*blob).or_default().insert(*target);
+            self.seen[*blob as usize] |= SEVERED;
         }
     }
 
@@ -125,21 +133,36 @@ impl<'g, 'a> Marker<'g, 'a> {
     /// Adds a root and everything that it keeps.
     pub(crate) fn extend(&mut self, root: NodeId, hold: Hold) {
         self.refer_to(root, hold);
-        while let Some((id, hold)) = self.stack.pop() {
-            match hold {
-                Hold::Deep => {
-                    let graph = self.graph;
-                    for kept in graph.kept_by(id) {
-                        if !self.is_severed(id, *kept) {
-                            self.refer_to(*kept, Hold::Deep);
-                        }
+        self.follow();
+    }
+
+    /// Follows references from the nodes that are pending, level by level: those of one level do not
+    /// depend on each other, so a processor loads several at a time.
+    fn follow(&mut self) {
+        let mut level = std::mem::take(&mut self.level);
+        while !self.pending.is_empty() {
+            std::mem::swap(&mut level, &mut self.pending);
+            for (id, hold) in level.drain(..) {
+                self.follow_from(id, hold);
+            }
+        }
+        self.level = level;
+    }
+
+    fn follow_from(&mut self, id: NodeId, hold: Hold) {
+        match hold {
+            Hold::Deep => {
+                let graph = self.graph;
+                for kept in graph.kept_by(id) {
+                    if !self.is_severed(id, *kept) {
+                        self.refer_to(*kept, Hold::Deep);
                     }
-                    self.reach_attached(id);
                 }
-                Hold::Flat => {
-                    if let Some(kept) = self.kept_flat(id) {
-                        self.refer_to(kept, Hold::Flat);
-                    }
+                self.reach_attached(id);
+            }
+            Hold::Flat => {
+                if let Some(kept) = self.kept_flat(id) {
+                    self.refer_to(kept, Hold::Flat);
                 }
             }
         }
@@ -180,7 +203,8 @@ impl<'g, 'a> Marker<'g, 'a> {
     }
 
     fn is_severed(&self, blob: NodeId, target: NodeId) -> bool {
-        let severed = self.severed.get(&blob);
+        let is_any = self.seen[blob as usize] & SEVERED != 0;
+        let severed = is_any.then(|| self.severed.get(&blob)).flatten();
         severed.is_some_and(|severed| severed.contains(&target))
     }
 
@@ -204,7 +228,7 @@ impl<'g, 'a> Marker<'g, 'a> {
         }
         *seen |= hold.bit();
         if *seen & LEAF == 0 {
-            self.stack.push((id, hold));
+            self.pending.push((id, hold));
         }
     }
 
@@ -218,8 +242,9 @@ impl<'g, 'a> Marker<'g, 'a> {
     /// Adds all roots of one holder.
     pub(crate) fn extend_all(&mut self, holding: &Holding) {
         for root in &holding.roots {
-            self.extend(*root, holding.hold);
+            self.refer_to(*root, holding.hold);
         }
+        self.follow();
     }
 
     /// Adds every image that is a root and is not removed.
@@ -227,9 +252,10 @@ impl<'g, 'a> Marker<'g, 'a> {
         for (index, image) in self.graph.namespace.images.iter().enumerate() {
             let id = self.graph.image(index);
             if is_root_image(image, self.graph.rules, now) && !self.is_removed(id) {
-                self.extend(id, Hold::Deep);
+                self.refer_to(id, Hold::Deep);
             }
         }
+        self.follow();
     }
 
     /// Restores all removed images, and adds what they hold.
@@ -295,14 +321,15 @@ impl<'g, 'a> Marker<'g, 'a> {
             let id = self.graph.image(*index);
             for hold in [Hold::Deep, Hold::Flat] {
                 if self.dead_references.remove(&(id, hold)) {
-                    self.extend(id, hold);
+                    self.refer_to(id, hold);
                 }
             }
             let image = &self.graph.namespace.images[*index];
             if is_root_image(image, self.graph.rules, now) {
-                self.extend(id, Hold::Deep);
+                self.refer_to(id, Hold::Deep);
             }
         }
+        self.follow();
         for (blob, target) in &going.references {
             if self.seen[*blob as usize] & Hold::Deep.bit() != 0 {
                 self.extend(*target, Hold::Deep);

@@ -19,6 +19,7 @@ use crate::contents::ImageContents;
 use crate::dependents::keep_for_dependents;
 use crate::facts::Facts;
 use crate::names::Names;
+use crate::parallel::in_parts;
 use crate::protected::keep_protected;
 
 /// What is to happen to one image.
@@ -48,9 +49,11 @@ pub(crate) fn select(facts: &Facts<'_>, filters: &PruneFilters) -> Vec<Verdict> 
         ..
     } = facts;
     let images = &graph.namespace.images;
-    let mut verdicts: Vec<Verdict> = (0..images.len())
-        .map(|index| evaluate(facts, index, filters))
-        .collect();
+    let parts = in_parts(images.len(), |part| {
+        let verdicts = part.map(|index| evaluate(facts, index, filters));
+        verdicts.collect::<Vec<Verdict>>()
+    });
+    let mut verdicts: Vec<Verdict> = parts.into_iter().flatten().collect();
     for (id, target) in targets.iter() {
         let group = &target.images;
         if let Some(holders) = usage.targets.get(&id) {

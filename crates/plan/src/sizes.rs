@@ -6,7 +6,8 @@ use reclaim_model::{Digest, Document, ImageSize, Inventory, Namespace, SnapshotI
 
 use crate::contents::ImageContents;
 use crate::finder::Documents;
-use crate::graph::{Graph, Node, NodeId};
+use crate::graph::{Graph, Node, NodeId, node_id};
+use crate::parallel::in_parts;
 use crate::targets::Targets;
 use crate::weights::{Weight, weights};
 
@@ -73,15 +74,20 @@ impl ImageObjects<'_> {
 impl<'a> ObjectsByTarget<'a> {
     pub(crate) fn of(graph: &Graph<'a>, targets: &Targets<'a>, inventory: &'a Inventory) -> Self {
         let documents = Documents::new(&inventory.documents);
-        let objects = targets.iter().map(|(_, target)| {
-            let mut nodes = blobs(graph, &target.contents, &documents);
-            nodes.extend(snapshots(graph, &target.contents));
-            nodes.sort_unstable();
-            nodes.dedup();
-            (target.digest, nodes)
+        let parts = in_parts(targets.len(), |part| {
+            let objects = part.map(|id| {
+                let target = targets.get(id);
+                let mut nodes = blobs(graph, &target.contents, &documents);
+                nodes.extend(snapshots(graph, &target.contents));
+                nodes.sort_unstable();
+                nodes.dedup();
+                nodes.shrink_to_fit();
+                (target.digest, nodes)
+            });
+            objects.collect::<Vec<_>>()
         });
         Self {
-            by_target: objects.collect(),
+            by_target: parts.into_iter().flatten().collect(),
         }
     }
 
@@ -137,7 +143,11 @@ fn blobs(
         if let Some(Document::Index(children) | Document::Manifest(children)) =
             documents.get(digest)
         {
-            blobs.extend(children.iter().filter_map(|it| graph.find_blob(&it.digest)));
+            let digests = children.iter().map(|child| &child.digest);
+            graph.blobs().find_all(digests, |found| {
+                blobs.extend(found.map(node_id));
+                true
+            });
         }
     }
     blobs

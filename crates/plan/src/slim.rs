@@ -28,10 +28,12 @@ use reclaim_model::{
     SnapshotId, SnapshotKind,
 };
 
-use crate::cuts::{is_plain, useful, without};
+use crate::cuts::{is_plain, references, useful};
 use crate::facts::Facts;
-use crate::graph::{Graph, Node, NodeId};
+use crate::graph::{Node, NodeId};
+
 use crate::history;
+use crate::mark::Edge;
 use crate::named::{group, ids_of_targets, matching};
 use crate::protected;
 use crate::roles::Roles;
@@ -95,24 +97,64 @@ pub(crate) fn slim(
     roles: &Roles<'_>,
     request: &PartsRequest<'_>,
 ) -> Slim {
+    let evaluated = Evaluated::new(facts, &request.parts.filters);
+    let (planner, named) = planned(inventory, facts, registered, roles, request, &evaluated);
+    planner.finish(named)
+}
+
+/// Returns only the cuts, sorted.
+pub(crate) fn cuts(
+    inventory: &Inventory,
+    facts: &Facts<'_>,
+    registered: &[Container],
+    roles: &Roles<'_>,
+    request: &PartsRequest<'_>,
+    evaluated: &Evaluated<'_>,
+) -> Vec<Cut> {
+    let (planner, _) = planned(inventory, facts, registered, roles, request, evaluated);
+    planner.cuts.into_iter().collect()
+}
+
+/// What does not depend on the parts that a request frees.
+pub(crate) struct Evaluated<'a> {
+    /// Those of a prune of all unused images with the filters of the request.
+    verdicts: Vec<Verdict>,
+    by_identity: TargetsByDigest<'a>,
+    manifests: Vec<Manifest<'a>>,
+}
+
+impl<'a> Evaluated<'a> {
+    pub(crate) fn new(facts: &Facts<'a>, filters: &PruneFilters) -> Self {
+        Self {
+            verdicts: select(facts, filters),
+            by_identity: TargetsByDigest::by_identity(&facts.targets),
+            manifests: manifests(&facts.graph, facts.documents),
+        }
+    }
+}
+
+fn planned<'p, 'a>(
+    inventory: &Inventory,
+    facts: &'p Facts<'a>,
+    registered: &'p [Container],
+    roles: &'p Roles<'a>,
+    request: &'p PartsRequest<'_>,
+    evaluated: &'p Evaluated<'a>,
+) -> (Planner<'p, 'a>, Vec<Named>) {
     let PartsRequest {
         parts: request,
         conditions,
     } = request;
     let (selected, named) = selected(facts, request);
-    let identities = facts.targets.iter().flat_map(|(id, target)| {
-        let identity = target.contents.identity.iter();
-        identity.map(move |digest| (*digest, id))
-    });
     let mut planner = Planner {
         facts,
         registered,
         roles,
         request,
-        verdicts: select(facts, &request.filters),
+        verdicts: &evaluated.verdicts,
         rule: conditions.map(|conditions| PartRules::new(facts, conditions)),
-        by_identity: TargetsByDigest::new(identities),
-        manifests: manifests(&facts.graph, facts.documents),
+        by_identity: &evaluated.by_identity,
+        manifests: &evaluated.manifests,
         selected,
         refusals: BTreeMap::new(),
         cuts: BTreeSet::new(),
@@ -126,13 +168,13 @@ pub(crate) fn slim(
     if request.parts.contains(&Part::Platforms) {
         planner.propose_platforms();
     }
-    planner.drop_unsafe(inventory);
+    planner.drop_unsafe();
     if request.parts.contains(&Part::BuildHistory) {
         let history = history::cuts(inventory, &facts.graph);
         planner.cuts.extend(history);
     }
     planner.drop_useless(inventory);
-    planner.finish(named)
+    (planner, named)
 }
 
 /// Returns which images the request is about, and the result for each name.
@@ -165,11 +207,11 @@ struct Planner<'p, 'a> {
     roles: &'p Roles<'a>,
     request: &'p ImageParts<PruneFilters>,
     /// Those of a prune of all unused images with the same filters.
-    verdicts: Vec<Verdict>,
+    verdicts: &'p [Verdict],
     /// What the conditions keep.
     rule: Option<PartRules<'p, 'a>>,
-    by_identity: TargetsByDigest<'a>,
-    manifests: Vec<Manifest<'a>>,
+    by_identity: &'p TargetsByDigest<'a>,
+    manifests: &'p [Manifest<'a>],
     selected: Vec<bool>,
     /// By index of the image: the first reason why a part of it stays.
     refusals: BTreeMap<usize, Refusal>,
@@ -181,8 +223,10 @@ impl Planner<'_, '_> {
     fn images_with(&self, digest: &Digest) -> Vec<usize> {
         let targets = self.by_identity.get(digest);
         let images = targets.flat_map(|id| self.facts.targets.get(id).images.iter());
-        let images: BTreeSet<usize> = images.copied().collect();
-        images.into_iter().collect()
+        let mut images: Vec<usize> = images.copied().collect();
+        images.sort_unstable();
+        images.dedup();
+        images
     }
 
     fn refuse(&mut self, images: &[usize], reason: KeepReason, holders: &BTreeSet<Holder>) {
@@ -230,8 +274,8 @@ impl Planner<'_, '_> {
                 continue;
             }
             let blobs = self.facts.graph.blobs();
-            let mut layers = manifests.iter().flat_map(|manifest| manifest.layers);
-            if !layers.all(|layer| blobs.contains(&layer.digest)) {
+            let layers = manifests.iter().flat_map(|manifest| manifest.layers);
+            if !blobs.contains_all(layers.map(|layer| &layer.digest)) {
                 self.refuse(&images, KeepReason::LayersMissing, &BTreeSet::new());
                 continue;
             }
@@ -355,12 +399,9 @@ impl Planner<'_, '_> {
     }
 
     /// Drops the cuts by which an image would lose the last copy of a layer.
-    fn drop_unsafe(&mut self, inventory: &Inventory) {
+    fn drop_unsafe(&mut self) {
         while !self.cuts.is_empty() {
-            let cuts: Vec<Cut> = self.cuts.iter().cloned().collect();
-            let namespace = without(self.facts.graph.namespace, &cuts);
-            let after = Graph::new(&namespace, inventory);
-            let unsafe_blobs = self.unsafe_blobs(&after);
+            let unsafe_blobs = self.unsafe_blobs();
             if unsafe_blobs.is_empty() {
                 return;
             }
@@ -374,26 +415,34 @@ impl Planner<'_, '_> {
 
     /// Returns the blobs that lose references in images that could be started from what their records
     /// keep, and could not after the cuts.
-    fn unsafe_blobs(&self, after: &Graph<'_>) -> BTreeSet<Digest> {
-        let before = &self.facts.graph;
-        let cut: BTreeSet<&Digest> = self.cuts.iter().map(|cut| &cut.blob).collect();
+    fn unsafe_blobs(&self) -> BTreeSet<Digest> {
+        let graph = &self.facts.graph;
+        let severed: BTreeSet<Edge> = references(graph, &self.cuts).into_iter().collect();
         let going: BTreeSet<&Digest> = self.cuts.iter().filter_map(Cut::platform).collect();
-        let mut manifests: BTreeMap<NodeId, &Manifest<'_>> = BTreeMap::new();
-        for manifest in &self.manifests {
-            let node = before.find_blob(manifest.digest);
-            manifests.extend(node.map(|node| (node, manifest)));
+        let mut manifests = vec![None; graph.namespace.blobs.len()];
+        for manifest in self.manifests {
+            if let Some(node) = graph.find_blob(manifest.digest) {
+                manifests[node as usize] = Some(manifest);
+            }
         }
-        let cut: BTreeSet<NodeId> = cut.iter().filter_map(|it| before.find_blob(it)).collect();
+        let mut is_cut = vec![false; graph.namespace.blobs.len()];
+        for cut in &self.cuts {
+            if let Some(node) = graph.find_blob(&cut.blob) {
+                is_cut[node as usize] = true;
+            }
+        }
+        let [mut held_before, mut held_after] = [Held::new(graph), Held::new(graph)];
         let mut found = BTreeSet::new();
-        for image in 0..before.namespace.images.len() {
-            let held_before = Held::by(before, image);
-            let cut: Vec<NodeId> = held_before.nodes.intersection(&cut).copied().collect();
+        for image in 0..graph.namespace.images.len() {
+            held_before.follow(image, |_| false);
+            let blobs = || held_before.blobs().map(|(node, at)| (node, at));
+            let cut = blobs().filter(|(_, at)| is_cut[*at]);
+            let cut: Vec<NodeId> = cut.map(|(node, _)| node).collect();
             if cut.is_empty() {
                 continue;
             }
-            let held_after = Held::by(after, image);
-            let held = held_before.nodes.iter();
-            let mut manifests = held.filter_map(|node| manifests.get(node).copied());
+            held_after.follow(image, |edge| severed.contains(&edge));
+            let mut manifests = blobs().filter_map(|(_, at)| manifests[at]);
             // A platform that goes loses both copies; another one stays.
             let stays =
                 |it: &&Manifest<'_>| held_before.has_copy(**it) && !going.contains(it.digest);
@@ -404,12 +453,10 @@ impl Planner<'_, '_> {
                 found.extend(cut);
             }
         }
-        let blobs = found
-            .into_iter()
-            .filter_map(|node| match before.node(node) {
-                Node::Blob(index) => Some(before.blob(index).digest.clone()),
-                Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => None,
-            });
+        let blobs = found.into_iter().filter_map(|node| match graph.node(node) {
+            Node::Blob(index) => Some(graph.blob(index).digest.clone()),
+            Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => None,
+        });
         blobs.collect()
     }
 

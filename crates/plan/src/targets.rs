@@ -78,6 +78,11 @@ impl<'a> Targets<'a> {
         }
     }
 
+    /// Number of targets.
+    pub(crate) fn len(&self) -> usize {
+        self.targets.len()
+    }
+
     /// Returns every target.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (TargetId, &Target<'a>)> {
         self.targets.iter().enumerate()
@@ -118,9 +123,25 @@ pub(crate) struct TargetsByDigest<'a> {
 }
 
 impl<'a> TargetsByDigest<'a> {
-    pub(crate) fn new(pairs: impl Iterator<Item = (&'a Digest, TargetId)>) -> Self {
-        let entries = pairs.map(|(digest, target)| (digest_tag(digest), digest, target));
-        let mut entries: Vec<_> = entries.collect();
+    /// Finds the targets by their index, manifests and configurations.
+    pub(crate) fn by_identity(targets: &Targets<'a>) -> Self {
+        Self::new(targets, |contents| &contents.identity)
+    }
+
+    /// Finds the targets by the chains to which they are unpacked.
+    pub(crate) fn by_chain(targets: &Targets<'a>) -> Self {
+        Self::new(targets, |contents| &contents.chains)
+    }
+
+    fn new<'t>(
+        targets: &'t Targets<'a>,
+        digests: impl Fn(&'t ImageContents<'a>) -> &'t [&'a Digest],
+    ) -> Self {
+        let mut entries = Vec::with_capacity(targets.targets.len());
+        for (id, target) in targets.iter() {
+            let digests = digests(&target.contents).iter();
+            entries.extend(digests.map(|digest| (digest_tag(digest), *digest, id)));
+        }
         entries.sort_unstable();
         Self { entries }
     }

@@ -32,6 +32,7 @@ use reclaim_model::{
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Holding, holdings};
 use crate::mark::Marker;
+use crate::parallel::both;
 use crate::targets::{TargetId, Targets, TargetsByDigest};
 use origin::{Finders, Origins};
 use spelling::{MIN_ID_LENGTH, WHOLE_ID_LENGTH, names_digest, record_names};
@@ -99,20 +100,14 @@ struct Collector<'g, 'a> {
 
 impl<'g, 'a> Collector<'g, 'a> {
     fn new(graph: &'g Graph<'a>, targets: &'g Targets<'a>, origins: Origins<'a>) -> Self {
-        let identities = targets.iter().flat_map(|(id, target)| {
-            let identity = target.contents.identity.iter();
-            identity.map(move |digest| (*digest, id))
-        });
-        let chains = targets.iter().flat_map(|(id, target)| {
-            let chains = target.contents.chains.iter();
-            chains.map(move |digest| (*digest, id))
-        });
         let sound = targets
             .iter()
             .filter(|(_, target)| target.contents.defect.is_none());
         let sound = sound.map(|(id, _)| id);
-        let by_identity = TargetsByDigest::new(identities);
-        let by_chain = TargetsByDigest::new(chains);
+        let (by_identity, by_chain) = both(
+            || TargetsByDigest::by_identity(targets),
+            || TargetsByDigest::by_chain(targets),
+        );
         Self {
             graph,
             targets,

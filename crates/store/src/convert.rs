@@ -12,7 +12,7 @@ use prost_types::Timestamp as TimestampMessage;
 use reclaim_model::{
     Container, ContainerSource, ContainerState, EXPIRE, FLAT, Gap, GcLabels, GcRef,
     IMAGE_DIGEST_LABEL, ImageRecord, Lease, LeaseResource, Snapshot, SnapshotId, SnapshotKind,
-    Sources, Target, parse_expiry,
+    Sources, Target, Texts, parse_expiry,
 };
 
 use crate::{cri, nerdctl};
@@ -69,7 +69,7 @@ pub(crate) fn image(message: ImageMessage) -> Result<ImageRecord, Gap> {
         return Err(Gap::Image {
             name: message.name,
             target: target.digest,
-            refs: gc_labels(&message.labels).refs,
+            refs: gc_labels(&message.labels).refs.clone(),
         });
     };
     Ok(ImageRecord {
@@ -157,7 +157,8 @@ fn compose_labels(labels: LabelMessage) -> BTreeMap<String, String> {
         .collect()
 }
 
-pub(crate) fn snapshot(message: SnapshotInfo) -> Snapshot {
+/// Converts a snapshot, with its keys from `texts`.
+pub(crate) fn snapshot(message: SnapshotInfo, texts: &mut Texts) -> Snapshot {
     // An unknown kind counts as active, and so as a use of its parents.
     let kind = match Kind::try_from(message.kind) {
         Ok(Kind::Committed) => SnapshotKind::Committed,
@@ -165,8 +166,8 @@ pub(crate) fn snapshot(message: SnapshotInfo) -> Snapshot {
         Ok(Kind::Active | Kind::Unknown) | Err(_) => SnapshotKind::Active,
     };
     Snapshot {
-        key: message.name.into(),
-        parent: (!message.parent.is_empty()).then(|| message.parent.into()),
+        key: texts.share(&message.name),
+        parent: (!message.parent.is_empty()).then(|| texts.share(&message.parent)),
         kind,
         gc: gc_labels(&message.labels),
     }

@@ -8,9 +8,9 @@ use reclaim_model::{
 };
 
 use crate::facts::Facts;
-use crate::freed::difference_by_cuts;
+use crate::freed::freed_by_cuts;
 use crate::roles::Roles;
-use crate::slim::slim;
+use crate::slim::{Evaluated, cuts};
 
 /// One namespace of which parts may be freed.
 pub(super) struct Slimmable<'i> {
@@ -26,38 +26,40 @@ pub(super) struct Slimmable<'i> {
 impl Slimmable<'_> {
     /// Returns what freeing each part alone frees. Garbage and images are left empty.
     pub(super) fn freeable(&self) -> Freeable {
+        let filters = PruneFilters {
+            dangling: Some(false),
+            ..PruneFilters::default()
+        };
+        let evaluated = Evaluated::new(self.facts, &filters);
         let mut freeable = Freeable::default();
         for part in Part::ALL {
-            *freeable.part_mut(part) = self.part(part);
+            let request = ImageParts {
+                parts: BTreeSet::from([part]),
+                filters: filters.clone(),
+                ..ImageParts::default()
+            };
+            *freeable.part_mut(part) = self.part(&request, &evaluated);
         }
         freeable
     }
 
-    fn part(&self, part: Part) -> Amount {
-        let request = ImageParts {
-            parts: BTreeSet::from([part]),
-            filters: PruneFilters {
-                dangling: Some(false),
-                ..PruneFilters::default()
-            },
-            ..ImageParts::default()
-        };
+    fn part(&self, request: &ImageParts<PruneFilters>, evaluated: &Evaluated<'_>) -> Amount {
         let Self {
             inventory, facts, ..
         } = self;
-        let cuts = slim(
+        let cuts = cuts(
             inventory,
             facts,
             self.registered,
             self.roles,
-            &(&request).into(),
-        )
-        .cuts;
+            &request.into(),
+            evaluated,
+        );
         if cuts.is_empty() {
             return Amount::default();
         }
-        let difference = difference_by_cuts(inventory, self.namespace, &facts.graph, &cuts);
-        let mut freed = difference.freed.into_unmeasured();
+        let freed = freed_by_cuts(inventory, self.namespace, &facts.graph, &cuts);
+        let mut freed = freed.into_unmeasured();
         freed.measure(self.bytes);
         freed.amount()
     }

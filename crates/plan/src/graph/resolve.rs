@@ -5,7 +5,7 @@ use std::ops::Range;
 use jiff::Timestamp;
 use reclaim_model::{CollectorRules, Digest, GcRef, Snapshot, SnapshotId};
 
-use super::{Graph, Node, NodeId, SnapshotList, node_id};
+use super::{Graph, NO_PARENT, Node, NodeId, SnapshotList, node_id};
 use crate::finder::ABREAST;
 use crate::parallel::in_parts;
 
@@ -14,31 +14,37 @@ struct Edges {
     /// Where those of each node begin.
     starts: Vec<u32>,
     edges: Vec<NodeId>,
+    /// Blobs and snapshots among the nodes that are roots by their own labels.
+    roots: Vec<NodeId>,
 }
 
 impl Graph<'_> {
     /// Finds the parent of every snapshot.
     ///
     /// Precondition: back references are resolved, since one may name an absent parent.
-    pub(super) fn resolve_parents(&self) -> Vec<Option<NodeId>> {
+    pub(super) fn resolve_parents(&self) -> Vec<NodeId> {
         let of_lists = self.lists.iter().flat_map(|list| {
             in_parts(list.snapshots.len(), |part| {
                 self.parents_of(list, &list.snapshots[part])
             })
         });
-        of_lists.flatten().collect()
+        let mut parents = Vec::with_capacity(self.n_snapshots());
+        for part in of_lists {
+            parents.extend(part);
+        }
+        parents
     }
 
     /// Finds the parents of some snapshots of a list.
-    fn parents_of(&self, list: &SnapshotList<'_>, snapshots: &[Snapshot]) -> Vec<Option<NodeId>> {
+    fn parents_of(&self, list: &SnapshotList<'_>, snapshots: &[Snapshot]) -> Vec<NodeId> {
         let mut parents = Vec::with_capacity(snapshots.len());
         for snapshots in snapshots.chunks(ABREAST) {
             let mut found = [None; ABREAST];
-            let keys = snapshots.iter().map(|it| it.parent.as_deref());
-            list.find_abreast(keys, &mut found);
+            list.find_parents(snapshots, &mut found);
             for (snapshot, at) in snapshots.iter().zip(found) {
                 let at = at.map(|at| self.snapshot_node(list.first + at));
-                parents.push(at.or_else(|| self.find_absent_on(list, snapshot)));
+                let parent = at.or_else(|| self.find_absent_on(list, snapshot));
+                parents.push(parent.unwrap_or(NO_PARENT));
             }
         }
         parents
@@ -64,6 +70,7 @@ impl Graph<'_> {
             let before = node_id(edges.len());
             starts.extend(part.starts.into_iter().map(|it| before + it));
             edges.extend(part.edges);
+            self.roots.extend(part.roots);
         }
         starts.push(node_id(edges.len()));
         self.edge_starts = starts;
@@ -74,16 +81,21 @@ impl Graph<'_> {
     fn edges_of(&self, nodes: Range<usize>, now: Timestamp) -> Edges {
         let mut starts = Vec::with_capacity(nodes.len());
         let mut edges = Vec::new();
+        let mut roots = Vec::new();
         for at in nodes {
             let id = node_id(at);
             starts.push(node_id(edges.len()));
+            let node = self.node(id);
             if let Some(labels) = self.labels(id) {
                 self.add_references(&labels.refs, &mut edges);
+                if matches!(node, Node::Blob(_) | Node::Snapshot(_)) && self.is_root(labels) {
+                    roots.push(id);
+                }
             }
-            match self.node(id) {
+            match node {
                 Node::Absent => {}
                 Node::Blob(_) => self.add_conditional(id, now, &mut edges),
-                Node::Snapshot(index) => edges.extend(self.parents[index]),
+                Node::Snapshot(index) => edges.extend(self.parent(index)),
                 Node::Image(index) => {
                     edges.extend(self.find_target(index));
                     self.add_conditional(id, now, &mut edges);
@@ -96,22 +108,27 @@ impl Graph<'_> {
                 }
             }
         }
-        Edges { starts, edges }
+        Edges {
+            starts,
+            edges,
+            roots,
+        }
     }
 
     /// Adds what labels refer to, in their order.
     fn add_references(&self, references: &[GcRef], edges: &mut Vec<NodeId>) {
         for references in references.chunks(ABREAST) {
-            let content: Option<Vec<&Digest>> = references.iter().map(content).collect();
-            let Some(content) = content.filter(|it| it.len() > 1) else {
-                edges.extend(references.iter().filter_map(|it| self.find_reference(it)));
-                continue;
-            };
-            let mut found = [None; ABREAST];
-            self.blobs.find_abreast(&content, &mut found);
-            for (reference, at) in references.iter().zip(found) {
-                let found = at.map(node_id);
-                edges.extend(found.or_else(|| self.find_absent(reference)));
+            let mut digests = [None; ABREAST];
+            for (digest, reference) in digests.iter_mut().zip(references) {
+                *digest = content(reference);
+            }
+            let found = self.blobs.find_abreast(&digests);
+            for ((reference, digest), at) in references.iter().zip(digests).zip(found) {
+                edges.extend(match at {
+                    Some(at) => Some(node_id(at)),
+                    None if digest.is_some() => self.find_absent(reference),
+                    None => self.find_reference(reference),
+                });
             }
         }
     }

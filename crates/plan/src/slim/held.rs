@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_model::{Digest, GcRef, Inventory};
+use reclaim_model::{Digest, Inventory};
 
 use super::Planner;
 use super::manifests::Manifest;
@@ -28,21 +28,24 @@ impl<'a> Planner<'_, 'a> {
         by_config: &BTreeMap<&'a Digest, Vec<Manifest<'a>>>,
     ) -> BTreeSet<&'a Digest> {
         let graph = &self.facts.graph;
+        let mut of_node = vec![None; graph.len()];
+        for config in by_config.keys() {
+            if let Some(id) = graph.find_blob(config) {
+                of_node[id as usize] = Some(*config);
+            }
+        }
         let marker = marked(graph, inventory, &Going::default());
-        let is_held = |digest| {
-            let found = graph.find_blob(digest);
-            found.is_some_and(|id| marker.is_reached(id))
-        };
         let mut held = BTreeSet::new();
-        for blob in &graph.namespace.blobs {
-            for reference in &blob.gc.refs {
-                if let GcRef::Content(digest) = reference
-                    && let Some((config, _)) = by_config.get_key_value(digest)
-                    && self.images_with(&blob.digest).is_empty()
-                    && is_held(&blob.digest)
-                {
-                    held.insert(*config);
-                }
+        for (id, blob) in (0..).zip(&graph.namespace.blobs) {
+            let configs = graph.kept_by(id).iter();
+            let mut configs = configs
+                .filter_map(|kept| of_node[*kept as usize])
+                .peekable();
+            if configs.peek().is_some()
+                && marker.is_reached(id)
+                && self.images_with(&blob.digest).is_empty()
+            {
+                held.extend(configs);
             }
         }
         held

@@ -1,10 +1,11 @@
 //! The manifests of a namespace, and from which of them an image can be started.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use reclaim_model::{Child, Config, Digest, Document, Platform, SnapshotId, SnapshotKind};
 
-use crate::graph::{Graph, Node, NodeId};
+use crate::graph::{Graph, Node, NodeId, node_id};
+use crate::mark::Edge;
 
 /// A manifest that is here.
 #[derive(Debug, Clone, Copy)]
@@ -94,30 +95,68 @@ pub(crate) fn is_complete(graph: &Graph<'_>, id: &SnapshotId, manifest: Manifest
 /// What an image's record keeps by itself.
 pub(super) struct Held<'g, 'a> {
     graph: &'g Graph<'a>,
-    pub(super) nodes: BTreeSet<NodeId>,
+    /// By node: the last image that was followed to it, counted from one.
+    held_by: Vec<u32>,
+    image: u32,
+    nodes: Vec<NodeId>,
 }
 
 impl<'g, 'a> Held<'g, 'a> {
-    /// Follows references from the record of this index to content and snapshots. What has attached
-    /// itself to the image is no part of it, and neither is what another record keeps.
-    pub(super) fn by(graph: &'g Graph<'a>, image: usize) -> Self {
-        let mut nodes = BTreeSet::new();
-        let is_part = |node: &NodeId| match graph.node(*node) {
+    /// Returns what no image keeps.
+    pub(super) fn new(graph: &'g Graph<'a>) -> Self {
+        Self {
+            graph,
+            held_by: vec![0; graph.len()],
+            image: 0,
+            nodes: Vec::new(),
+        }
+    }
+
+    /// Follows references from the record of this index to content and snapshots, except those that are
+    /// gone. What has attached itself to the image is no part of it, and neither is what another record
+    /// keeps.
+    pub(super) fn follow(&mut self, image: usize, is_gone: impl Fn(Edge) -> bool) {
+        let graph = self.graph;
+        let is_part = |node: NodeId| match graph.node(node) {
             Node::Blob(_) | Node::Snapshot(_) => true,
             Node::Image(_) | Node::Container(_) | Node::Absent => false,
         };
-        let mut stack = graph.kept_by(graph.image(image)).to_vec();
-        while let Some(node) = stack.pop() {
-            if is_part(&node) && nodes.insert(node) {
-                stack.extend(graph.kept_by(node));
+        self.image = node_id(image + 1);
+        self.nodes.clear();
+        let mut followed = 0;
+        let mut from = graph.image(image);
+        loop {
+            for node in graph.kept_by(from) {
+                let held_by = &mut self.held_by[*node as usize];
+                if *held_by != self.image && is_part(*node) && !is_gone((from, *node)) {
+                    *held_by = self.image;
+                    self.nodes.push(*node);
+                }
             }
+            let Some(next) = self.nodes.get(followed) else {
+                return;
+            };
+            from = *next;
+            followed += 1;
         }
-        Self { graph, nodes }
+    }
+
+    /// Returns the blobs, each with its index.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = (NodeId, usize)> + Clone {
+        let nodes = self.nodes.iter();
+        nodes.filter_map(|node| match self.graph.node(*node) {
+            Node::Blob(index) => Some((*node, index)),
+            Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => None,
+        })
+    }
+
+    fn has(&self, node: NodeId) -> bool {
+        self.held_by[node as usize] == self.image
     }
 
     pub(super) fn has_blob(&self, digest: &Digest) -> bool {
         let found = self.graph.find_blob(digest);
-        found.is_some_and(|id| self.nodes.contains(&id))
+        found.is_some_and(|id| self.has(id))
     }
 
     /// Whether all layers of a manifest are kept, compressed or unpacked.
@@ -125,8 +164,9 @@ impl<'g, 'a> Held<'g, 'a> {
         if !self.has_blob(manifest.digest) || !self.has_blob(manifest.config_digest) {
             return false;
         }
-        let mut layers = manifest.layers.iter();
-        layers.all(|layer| self.has_blob(&layer.digest)) || self.has_chain(manifest)
+        let layers = manifest.layers.iter().map(|layer| &layer.digest);
+        let is_kept = |at: Option<usize>| at.is_some_and(|at| self.has(node_id(at)));
+        self.graph.blobs().find_all(layers, is_kept) || self.has_chain(manifest)
     }
 
     fn has_chain(&self, manifest: Manifest<'_>) -> bool {
@@ -137,7 +177,7 @@ impl<'g, 'a> Held<'g, 'a> {
         let mut ids = lists.map(|name| SnapshotId::new(name.clone(), chain.to_string()));
         ids.any(|id| {
             let top = self.graph.find_snapshot(&id);
-            let is_kept = top.is_some_and(|top| self.nodes.contains(&top));
+            let is_kept = top.is_some_and(|top| self.has(top));
             is_kept && is_complete(self.graph, &id, manifest)
         })
     }

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use reclaim_model::{
-    BuildHistory, EXPIRE, FreeAmount, FreeTarget, GcLabels, RUN_LABEL, ResolvedRequest,
+    BuildHistory, EXPIRE, FreeAmount, FreeTarget, GcLabelSet, RUN_LABEL, ResolvedRequest,
 };
 use reclaim_plan::no_longer_cut;
 
@@ -117,11 +117,11 @@ fn a_configuration_that_more_than_references_steers_is_left_alone() {
         let inventory = steered.inventory();
         let here = &inventory.namespaces.values().next().unwrap().blobs;
         let config = here.iter().find(|it| it.digest == digest("old.config"));
-        let plain = GcLabels {
+        let plain = GcLabelSet {
             refs: config.unwrap().gc.refs.clone(),
-            ..GcLabels::default()
+            ..GcLabelSet::default()
         };
-        assert_ne!(config.unwrap().gc, plain, "{key} steers");
+        assert_ne!(*config.unwrap().gc, plain, "{key} steers");
         assert_stays(&steered);
     }
 }

@@ -21,7 +21,7 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reclaim_model::{
     Blob, Container, Gap, GcRef, ImageRecord, Ingest, Lease, LeaseResource, Namespace,
-    NamespaceInventory, Sandbox, Snapshot, Snapshotter,
+    NamespaceInventory, Sandbox, Snapshot, Snapshotter, Texts,
 };
 use tonic::Code;
 
@@ -338,10 +338,14 @@ impl Containerd {
             SnapshotsClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
         let mut stream = client.list(request).await.map_err(failed)?.into_inner();
         let mut snapshots = Vec::new();
+        let mut texts = Texts::default();
         while let Some(part) = stream.message().await.map_err(failed)? {
-            snapshots.extend(part.info.into_iter().map(convert::snapshot));
+            let infos = part.info.into_iter();
+            snapshots.extend(infos.map(|info| convert::snapshot(info, &mut texts)));
         }
+        drop(texts);
         let sorting = blocking(move || {
+            snapshots.shrink_to_fit();
             snapshots.sort_unstable_by(|a: &Snapshot, b| a.key.cmp(&b.key));
             snapshots
         });
@@ -377,12 +381,13 @@ impl Containerd {
                     Err(_) => gaps.push(Gap::Content {
                         digest: info.digest,
                         bytes: u64::try_from(info.size).unwrap_or(0),
-                        refs: convert::gc_labels(&info.labels).refs,
+                        refs: convert::gc_labels(&info.labels).refs.clone(),
                     }),
                 }
             }
         }
         let sorting = blocking(move || {
+            blobs.shrink_to_fit();
             blobs.sort_unstable_by(|a: &Blob, b| a.digest.cmp(&b.digest));
             blobs
         });

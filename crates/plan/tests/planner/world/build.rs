@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use reclaim_model::{
-    Blob, Child, Config, Container, ContainerSource, Document, DocumentKind, GcLabels, ImageRecord,
-    Lease, LeaseResource, Sandbox, Snapshot, SnapshotKind, Sources, Target,
+    Blob, Child, Config, Container, ContainerSource, Document, DocumentKind, GcLabelSet, GcLabels,
+    ImageRecord, Lease, LeaseResource, Sandbox, Snapshot, SnapshotKind, Sources, Target,
 };
 
 use super::parts::gc;
@@ -303,7 +303,7 @@ fn merged(old: &GcLabels, new: &GcLabels) -> GcLabels {
         all.dedup();
         all.into()
     };
-    GcLabels {
+    let labels = GcLabelSet {
         root: if new.root == GcLabels::default().root {
             old.root
         } else {
@@ -312,7 +312,8 @@ fn merged(old: &GcLabels, new: &GcLabels) -> GcLabels {
         refs: sorted(&old.refs, &new.refs),
         back_refs: sorted(&old.back_refs, &new.back_refs),
         conditional: new.conditional.clone().or_else(|| old.conditional.clone()),
-    }
+    };
+    labels.into()
 }
 
 /// The media type by which a descriptor calls its blob this.
