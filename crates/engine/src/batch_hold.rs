@@ -214,8 +214,8 @@ fn add_targets(
 ) -> Option<()> {
     let labels = labels.iter();
     for (key, value) in labels.filter(|(key, _)| gc_ref_kind(key).is_some()) {
-        let refs = GcLabels::parse([(&**key, &**value)]).refs;
-        let [reference] = &refs[..] else {
+        let parsed = GcLabels::parse([(&**key, &**value)]);
+        let [reference] = &*parsed.refs else {
             return None;
         };
         resources.push(match reference {

@@ -1,12 +1,17 @@
 //! Blobs and snapshots that go or stay together.
 
+use std::sync::Arc;
+
 use reclaim_model::{Freed, FreedBlob, FreedSnapshot, SnapshotId};
 
 use crate::graph::{Graph, Node, NodeId, node_id};
-use crate::parallel::in_parts;
+use crate::parallel::both;
 
 /// If fewer than one node in this many is meant, sorting them is faster than a bitmap of all.
 const FEW: usize = 16;
+
+/// From so many on, a second thread is worth its start.
+const MANY: usize = 1 << 14;
 
 /// Blobs and snapshots, both sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,26 +27,14 @@ impl Things {
         let nodes = ascending(graph, nodes);
         let is_blob = |id: &NodeId| matches!(graph.node(*id), Node::Blob(_));
         let (blobs, others) = nodes.split_at(nodes.partition_point(is_blob));
-        Self {
-            blobs: in_order(blobs, |id| match graph.node(id) {
-                Node::Blob(index) => {
-                    let blob = graph.blob(index);
-                    Some(FreedBlob {
-                        digest: blob.digest.clone(),
-                        bytes: blob.size,
-                    })
-                }
-                Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => None,
-            }),
-            snapshots: in_order(others, |id| match graph.node(id) {
-                Node::Snapshot(index) => {
-                    let (snapshotter, snapshot) = graph.snapshot(index);
-                    let key = snapshot.key.clone();
-                    Some(SnapshotId::new(snapshotter.clone(), key))
-                }
-                Node::Blob(_) | Node::Image(_) | Node::Container(_) | Node::Absent => None,
-            }),
-        }
+        let blobs = || in_order(blobs, |id| blob(graph, id));
+        let snapshots = || in_order(others, |id| snapshot(graph, id));
+        let (blobs, snapshots) = if nodes.len() < MANY {
+            (blobs(), snapshots())
+        } else {
+            both(blobs, snapshots)
+        };
+        Self { blobs, snapshots }
     }
 
     /// Lists the snapshots with an unknown size.
@@ -53,18 +46,32 @@ impl Things {
 }
 
 /// Returns what `thing` makes of the nodes, in their order.
-fn in_order<T: Send>(nodes: &[NodeId], thing: impl Fn(NodeId) -> Option<T> + Sync) -> Vec<T> {
-    let parts = in_parts(nodes.len(), |part| {
-        let mut things = Vec::with_capacity(part.len());
-        things.extend(nodes[part].iter().filter_map(|id| thing(*id)));
-        things
-    });
-    let mut parts = parts.into_iter();
-    let mut things = parts.next().unwrap_or_default();
-    for part in parts {
-        things.extend(part);
-    }
+fn in_order<T>(nodes: &[NodeId], thing: impl Fn(NodeId) -> Option<T>) -> Vec<T> {
+    let mut things = Vec::with_capacity(nodes.len());
+    things.extend(nodes.iter().filter_map(|id| thing(*id)));
     things
+}
+
+fn blob(graph: &Graph<'_>, id: NodeId) -> Option<FreedBlob> {
+    let Node::Blob(index) = graph.node(id) else {
+        return None;
+    };
+    let blob = graph.blob(index);
+    Some(FreedBlob {
+        digest: blob.digest.clone(),
+        bytes: blob.size,
+    })
+}
+
+fn snapshot(graph: &Graph<'_>, id: NodeId) -> Option<SnapshotId> {
+    let Node::Snapshot(index) = graph.node(id) else {
+        return None;
+    };
+    let (snapshotter, snapshot) = graph.snapshot(index);
+    Some(SnapshotId::new(
+        snapshotter.clone(),
+        Arc::clone(&snapshot.key),
+    ))
 }
 
 fn ascending(graph: &Graph<'_>, nodes: &[NodeId]) -> Vec<NodeId> {
