@@ -36,6 +36,13 @@ fn with_dockerd(workspace: &Workspace, name: &str) -> Result<(), Failure> {
     shell::show_and_run(&mut bench)
 }
 
+/// Measures the memory of a daemon at rest.
+pub(crate) fn rest(workspace: &Workspace) -> Result<(), Failure> {
+    machine::provide(&[PROTOC])?;
+    let mut bench = workspace.cargo(&["bench", "--locked", "--package", "reclaim-cli"]);
+    shell::show_and_run(bench.args(["--bench", "rest"]))
+}
+
 /// Measures what each step of a slim frees of 30 images, and what it costs to have it again.
 pub(crate) fn slim(workspace: &Workspace) -> Result<(), Failure> {
     machine::provide(&[PROTOC, CONTAINERD])?;

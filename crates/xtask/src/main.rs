@@ -55,8 +55,8 @@ Tasks:
   docker-py                Fetch Docker's Python library to test against
   bench [WHAT]             Measure planning, or peers: a whole prune and those of others; slim: what
                            each step of a slim frees of 30 images; creators: how long clients take
-                           from resolving an image to leaving a trace; build: what a release build
-                           takes
+                           from resolving an image to leaving a trace; rest: the memory of a daemon
+                           at rest; build: what a release build takes
   deploy                   Check the files of deploy/ with the tools that use them
   dist [--check]           Build binaries and Debian packages, and the files of the image
   fresh [--fast]           Run the commands of the README in a clean Debian
@@ -114,6 +114,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["bench"] => bench::planning(&Workspace::read()?),
         ["bench", "peers"] => bench::peers(&Workspace::read()?),
         ["bench", "creators"] => bench::creators(&Workspace::read()?),
+        ["bench", "rest"] => bench::rest(&Workspace::read()?),
         ["bench", "slim"] => bench::slim(&Workspace::read()?),
         ["bench", "build"] => cost::measure(&Workspace::read()?),
         ["help" | "--help" | "-h"] => {
