@@ -98,21 +98,32 @@ pub(crate) fn slim(
     request: &PartsRequest<'_>,
 ) -> Slim {
     let evaluated = Evaluated::new(facts, &request.parts.filters);
-    let (planner, named) = planned(inventory, facts, registered, roles, request, &evaluated);
+    let scene = Scene {
+        inventory,
+        facts,
+        registered,
+        roles,
+    };
+    let (planner, named) = planned(&scene, request, &evaluated);
     planner.finish(named)
 }
 
 /// Returns only the cuts, sorted.
-pub(crate) fn cuts(
-    inventory: &Inventory,
-    facts: &Facts<'_>,
-    registered: &[Container],
-    roles: &Roles<'_>,
+pub(crate) fn cuts<'a>(
+    scene: &Scene<'_, 'a>,
     request: &PartsRequest<'_>,
-    evaluated: &Evaluated<'_>,
+    evaluated: &Evaluated<'a>,
 ) -> Vec<Cut> {
-    let (planner, _) = planned(inventory, facts, registered, roles, request, evaluated);
+    let (planner, _) = planned(scene, request, evaluated);
     planner.cuts.into_iter().collect()
+}
+
+/// One namespace, and what is known of it.
+pub(crate) struct Scene<'p, 'a> {
+    pub(crate) inventory: &'p Inventory,
+    pub(crate) facts: &'p Facts<'a>,
+    pub(crate) registered: &'p [Container],
+    pub(crate) roles: &'p Roles<'a>,
 }
 
 /// What does not depend on the parts that a request frees.
@@ -134,13 +145,16 @@ impl<'a> Evaluated<'a> {
 }
 
 fn planned<'p, 'a>(
-    inventory: &Inventory,
-    facts: &'p Facts<'a>,
-    registered: &'p [Container],
-    roles: &'p Roles<'a>,
+    scene: &Scene<'p, 'a>,
     request: &'p PartsRequest<'_>,
     evaluated: &'p Evaluated<'a>,
 ) -> (Planner<'p, 'a>, Vec<Named>) {
+    let Scene {
+        inventory,
+        facts,
+        registered,
+        roles,
+    } = *scene;
     let PartsRequest {
         parts: request,
         conditions,
@@ -435,7 +449,7 @@ impl Planner<'_, '_> {
         let mut found = BTreeSet::new();
         for image in 0..graph.namespace.images.len() {
             held_before.follow(image, |_| false);
-            let blobs = || held_before.blobs().map(|(node, at)| (node, at));
+            let blobs = || held_before.blobs();
             let cut = blobs().filter(|(_, at)| is_cut[*at]);
             let cut: Vec<NodeId> = cut.map(|(node, _)| node).collect();
             if cut.is_empty() {

@@ -158,7 +158,7 @@ fn compose_labels(labels: LabelMessage) -> BTreeMap<String, String> {
 }
 
 /// Converts a snapshot, with its keys from `texts`.
-pub(crate) fn snapshot(message: SnapshotInfo, texts: &mut Texts) -> Snapshot {
+pub(crate) fn snapshot(message: &SnapshotInfo, texts: &mut Texts) -> Snapshot {
     // An unknown kind counts as active, and so as a use of its parents.
     let kind = match Kind::try_from(message.kind) {
         Ok(Kind::Committed) => SnapshotKind::Committed,

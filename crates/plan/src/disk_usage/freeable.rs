@@ -10,7 +10,7 @@ use reclaim_model::{
 use crate::facts::Facts;
 use crate::freed::freed_by_cuts;
 use crate::roles::Roles;
-use crate::slim::{Evaluated, cuts};
+use crate::slim::{Evaluated, Scene, cuts};
 
 /// One namespace of which parts may be freed.
 pub(super) struct Slimmable<'i> {
@@ -23,7 +23,7 @@ pub(super) struct Slimmable<'i> {
     pub(super) bytes: &'i SnapshotSizes,
 }
 
-impl Slimmable<'_> {
+impl<'i> Slimmable<'i> {
     /// Returns what freeing each part alone frees. Garbage and images are left empty.
     pub(super) fn freeable(&self) -> Freeable {
         let filters = PruneFilters {
@@ -43,18 +43,17 @@ impl Slimmable<'_> {
         freeable
     }
 
-    fn part(&self, request: &ImageParts<PruneFilters>, evaluated: &Evaluated<'_>) -> Amount {
+    fn part(&self, request: &ImageParts<PruneFilters>, evaluated: &Evaluated<'i>) -> Amount {
         let Self {
             inventory, facts, ..
         } = self;
-        let cuts = cuts(
+        let scene = Scene {
             inventory,
             facts,
-            self.registered,
-            self.roles,
-            &request.into(),
-            evaluated,
-        );
+            registered: self.registered,
+            roles: self.roles,
+        };
+        let cuts = cuts(&scene, &request.into(), evaluated);
         if cuts.is_empty() {
             return Amount::default();
         }

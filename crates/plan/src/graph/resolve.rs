@@ -13,7 +13,7 @@ use crate::parallel::in_parts;
 struct Edges {
     /// Where those of each node begin.
     starts: Vec<u32>,
-    edges: Vec<NodeId>,
+    to: Vec<NodeId>,
     /// Blobs and snapshots among the nodes that are roots by their own labels.
     roots: Vec<NodeId>,
 }
@@ -65,11 +65,11 @@ impl Graph<'_> {
     pub(super) fn resolve_edges(&mut self, now: Timestamp) {
         let parts = in_parts(self.len(), |part| self.edges_of(part, now));
         let mut starts = Vec::with_capacity(self.len() + 1);
-        let mut edges = Vec::with_capacity(parts.iter().map(|it| it.edges.len()).sum());
+        let mut edges = Vec::with_capacity(parts.iter().map(|it| it.to.len()).sum());
         for part in parts {
             let before = node_id(edges.len());
             starts.extend(part.starts.into_iter().map(|it| before + it));
-            edges.extend(part.edges);
+            edges.extend(part.to);
             self.roots.extend(part.roots);
         }
         starts.push(node_id(edges.len()));
@@ -110,7 +110,7 @@ impl Graph<'_> {
         }
         Edges {
             starts,
-            edges,
+            to: edges,
             roots,
         }
     }

@@ -96,7 +96,7 @@ pub(crate) fn is_complete(graph: &Graph<'_>, id: &SnapshotId, manifest: Manifest
 pub(super) struct Held<'g, 'a> {
     graph: &'g Graph<'a>,
     /// By node: the last image that was followed to it, counted from one.
-    held_by: Vec<u32>,
+    reached_by: Vec<u32>,
     image: u32,
     nodes: Vec<NodeId>,
 }
@@ -106,7 +106,7 @@ impl<'g, 'a> Held<'g, 'a> {
     pub(super) fn new(graph: &'g Graph<'a>) -> Self {
         Self {
             graph,
-            held_by: vec![0; graph.len()],
+            reached_by: vec![0; graph.len()],
             image: 0,
             nodes: Vec::new(),
         }
@@ -127,9 +127,9 @@ impl<'g, 'a> Held<'g, 'a> {
         let mut from = graph.image(image);
         loop {
             for node in graph.kept_by(from) {
-                let held_by = &mut self.held_by[*node as usize];
-                if *held_by != self.image && is_part(*node) && !is_gone((from, *node)) {
-                    *held_by = self.image;
+                let reached_by = &mut self.reached_by[*node as usize];
+                if *reached_by != self.image && is_part(*node) && !is_gone((from, *node)) {
+                    *reached_by = self.image;
                     self.nodes.push(*node);
                 }
             }
@@ -151,7 +151,7 @@ impl<'g, 'a> Held<'g, 'a> {
     }
 
     fn has(&self, node: NodeId) -> bool {
-        self.held_by[node as usize] == self.image
+        self.reached_by[node as usize] == self.image
     }
 
     pub(super) fn has_blob(&self, digest: &Digest) -> bool {

@@ -340,7 +340,7 @@ impl Containerd {
         let mut snapshots = Vec::new();
         let mut texts = Texts::default();
         while let Some(part) = stream.message().await.map_err(failed)? {
-            let infos = part.info.into_iter();
+            let infos = part.info.iter();
             snapshots.extend(infos.map(|info| convert::snapshot(info, &mut texts)));
         }
         drop(texts);
