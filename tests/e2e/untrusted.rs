@@ -93,7 +93,7 @@ fn files(directory: &Path) -> [String; 4] {
     let service = serde_json::to_string(HOSTILE).unwrap();
     let services = format!("services: {{{service}: {{build: ., image: {service}}}}}\n");
     fs::write(compose, services).unwrap();
-    let policy = "[[policy]]\nname = \"p\"\ninterval = \"1h\"\nall = true\n";
+    let policy = "[[policy]]\nname = \"p\"\ninterval = \"1h\"\nall = true\nlast_copies = true\n";
     fs::write(config, policy).unwrap();
     fs::create_dir(pages).unwrap();
     paths.map(|path| path.to_str().unwrap().to_owned())
@@ -120,6 +120,37 @@ const TYPED: [&[&str]; 5] = [
     &["config", "init", "laptop"],
 ];
 
+/// Records the images of the store as if they had been unused for days, so that a trial removes them.
+fn make_old(rig: &Rig, config: &str, state: &Path) {
+    let state_text = state.to_str().unwrap();
+    rig.reclaim(&[
+        "policy", "explain", "--config", config, "--state", state_text,
+    ])
+    .exits(0);
+    let path = state.join("timeline.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    for (key, at) in [
+        ("at", "2026-01-01T00:00:00Z"),
+        ("wall", "2026-01-01T00:00:00Z"),
+    ] {
+        first[key] = at.into();
+    }
+    for image in first["images"].as_array_mut().unwrap() {
+        for key in ["first_seen", "last_used"] {
+            image[key] = "2025-12-31T00:00:00Z".into();
+        }
+        for name in image["names"].as_array_mut().unwrap() {
+            name["created"] = "2025-12-31T00:00:00Z".into();
+            name["updated"] = "2025-12-31T00:00:00Z".into();
+        }
+    }
+    let later = serde_json::json!({
+        "version": 1, "at": "2026-01-02T00:00:00Z", "wall": "2026-01-02T00:00:00Z",
+    });
+    fs::write(&path, format!("{first}\n{later}\n")).unwrap();
+}
+
 /// Every command, on the arguments that make it print the most.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_command_prints_texts_of_others_as_they_are() {
@@ -127,6 +158,7 @@ async fn no_command_prints_texts_of_others_as_they_are() {
     let directory = tempfile::tempdir().unwrap();
     let [compose, config, pages, state] = files(directory.path());
     let [compose, config, pages, state] = [&*compose, &*config, &*pages, &*state];
+    make_old(&rig, config, Path::new(state));
     let first = format!("{HOSTILE}0");
     let used = format!("used {HOSTILE}");
     let cases: &[&[&str]] = &[
@@ -159,6 +191,7 @@ async fn no_command_prints_texts_of_others_as_they_are() {
         &["inhibit", "--why", "w", "--", "true"],
         &["policy", "explain", "--config", config, "-v"],
         &["policy", "history", "--state", state],
+        &["policy", "try", config, "-v", "--state", state],
         &[
             "maintain",
             "--once",

@@ -19,3 +19,4 @@ mod requested;
 #[path = "../e2e/rig.rs"]
 #[expect(dead_code, reason = "shared with others")]
 mod rig;
+mod trial;

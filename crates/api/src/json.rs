@@ -9,6 +9,7 @@ mod form;
 mod namespaces;
 mod restore;
 mod routes;
+mod timeline;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -79,6 +80,7 @@ fn routes() -> Routes {
         .get("/map", Role::Read, store_map)
         .get("/page", Role::Read, page)
         .get("/forecast", Role::Read, forecast::forecast)
+        .get("/timeline", Role::Read, timeline::timeline)
         .get("/why", Role::Read, why)
         .get("/history", Role::Read, history)
         .get("/history/all", Role::Read, audit)

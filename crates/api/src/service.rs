@@ -108,6 +108,9 @@ pub(crate) enum ServiceError {
     /// The records of changes cannot be read.
     #[error(transparent)]
     Audit(AuditError),
+    /// The timeline cannot be read.
+    #[error("read the timeline")]
+    Timeline(#[source] std::io::Error),
     /// The task of the request ended without a result.
     #[error("the request ended without a result: {0}")]
     Ended(String),
@@ -157,7 +160,7 @@ impl ServiceError {
             Self::Policy(RequestError::Stopped) => ErrorKind::Unavailable,
             Self::NoPlan(_) => ErrorKind::NotFound,
             Self::Refused(_) => ErrorKind::Denied,
-            Self::Audit(_) | Self::Ended(_) => ErrorKind::Other,
+            Self::Audit(_) | Self::Timeline(_) | Self::Ended(_) => ErrorKind::Other,
         }
     }
 
@@ -170,6 +173,7 @@ impl ServiceError {
             | Self::Invalid { .. }
             | Self::Refused(_)
             | Self::Audit(_)
+            | Self::Timeline(_)
             | Self::Ended(_) => None,
         }
     }

@@ -174,7 +174,7 @@ pub(crate) enum Command {
     /// reached; 130 or 143 stopped by SIGINT or SIGTERM.
     Maintain(maintain::MaintainArgs),
 
-    /// Explain policies, or list policy runs
+    /// Explain policies, list policy runs, or try policies on the last weeks
     #[command(subcommand, arg_required_else_help = true)]
     Policy(maintain::PolicyCommand),
 

@@ -115,6 +115,12 @@ pub(crate) enum CommandError {
     Health(#[from] HealthError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error("read what was recorded in `{}`", directory.display())]
+    Timeline {
+        directory: std::path::PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("`browse` needs a terminal; `image ls` and `df -v` print the same")]
     NoTerminal,
     #[error(transparent)]
@@ -252,6 +258,9 @@ impl CommandError {
                 "build it with `--features otel`, or use a package that `cargo xtask dist` makes"
                     .to_owned(),
             ),
+            Self::Timeline { .. } => Some(
+                "if a daemon runs here, use --host unix:///run/reclaim/reclaim.sock".to_owned(),
+            ),
             Self::TooManyPlans(_) => {
                 Some("use --force, which does not ask, or --namespace".to_owned())
             }
@@ -347,6 +356,7 @@ impl CommandError {
             | Self::Run(_)
             | Self::Output(_)
             | Self::Listen(_)
+            | Self::Timeline { .. }
             | Self::ManPages { .. } => Exit::Failed,
         }
     }

@@ -16,10 +16,12 @@ const IMAGE_PRUNE: &str = "`reclaim image prune --format json`, `reclaim image r
 
 const AUDIT: &str = "`reclaim history --all --format json`";
 
+const POLICY_RUNS: &str = "`reclaim maintain --once`, `policy explain`, `policy history`";
+
 const INHIBIT: &str = "`reclaim inhibit --list --format json`";
 
 /// Keys whose objects have names that users chose.
-const CHOSEN_KEYS: &[&str] = &["service_images", "unpacked"];
+const CHOSEN_KEYS: &[&str] = &["labels", "service_images", "unpacked"];
 
 /// Keys whose values are words that scripts compare.
 const WORDS: &[&str] = &[
@@ -171,7 +173,7 @@ fn forms() -> Vec<(&'static str, Vec<Value>, &'static [&'static str])> {
             &[IMAGE_PRUNE],
         ),
         (
-            "`reclaim maintain --once`, `policy explain`, `policy history`",
+            POLICY_RUNS,
             vec![
                 values::policy_runs(),
                 values::policy_forecasts(),
@@ -180,7 +182,16 @@ fn forms() -> Vec<(&'static str, Vec<Value>, &'static [&'static str])> {
             &[IMAGE_PRUNE, "`reclaim df --format json`", INHIBIT, AUDIT],
         ),
         (INHIBIT, vec![values::inhibitors()], &[]),
-        (OVER_HTTP, vec![values::fill_forecast()], &[]),
+        (
+            "`reclaim policy try --format json`",
+            vec![values::policy_trial()],
+            &[POLICY_RUNS],
+        ),
+        (
+            OVER_HTTP,
+            vec![values::fill_forecast(), values::timeline()],
+            &[POLICY_RUNS],
+        ),
     ]
 }
 

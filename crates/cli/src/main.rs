@@ -110,6 +110,9 @@ async fn run(cli: Cli) -> Exit {
         Command::Policy(PolicyCommand::History(args)) => {
             commands::policy::history(&globals, &args).await
         }
+        Command::Policy(PolicyCommand::Try(args)) => {
+            commands::policy::try_file(&globals, &args).await
+        }
         Command::Inhibit(args) => commands::inhibit::run(&globals, &args).await,
         Command::Config(command) => commands::config::run(&globals, command).await,
         Command::Release(args) => commands::undo::release(&globals, &args).await,

@@ -14,6 +14,7 @@ pub(crate) mod report;
 pub(crate) mod restore;
 mod slim;
 pub(crate) mod style;
+pub(crate) mod trial;
 mod truncation;
 pub(crate) mod why;
 

@@ -25,10 +25,13 @@ use reclaim_engine::LastUseSource;
 use reclaim_engine::state::count_write;
 use reclaim_model::{GoDuration, LastUses, Namespace, Report, RunId, TargetsInUse, UseEvent};
 use tokio::sync::Notify;
+use tracing::warn;
 
 use crate::time::{ClockReading, HostClock, Moment, MonotonicTime};
+use crate::timeline::{Recorder, Timeline};
 use file::{Opened, Store};
-use state::State;
+
+pub(crate) use state::State;
 
 /// What recording an event achieved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +141,8 @@ pub struct LastUseIndex {
     file: Mutex<Option<Store>>,
     state: Mutex<TimedState>,
     clock: HostClock,
+    /// What scans found over the last weeks.
+    pub(crate) timeline: Recorder,
     /// Wakes the task that saves.
     changed: Notify,
 }
@@ -164,7 +169,8 @@ impl LastUseIndex {
         let (file, mut contents) = Store::open(directory)?;
         let time = contents.time.take();
         let state = State::of(contents);
-        Ok(Self::new(Some(file), state, clock, time))
+        let timeline = Recorder::open(directory);
+        Ok(Self::new(Some(file), state, clock, time, timeline))
     }
 
     /// Reads the index of a directory as it is, for a process that does not record uses: it changes
@@ -206,7 +212,7 @@ impl LastUseIndex {
 
     /// As [`Self::in_memory`], with these clocks.
     pub fn in_memory_with(clock: HostClock) -> Self {
-        Self::new(None, State::default(), clock, None)
+        Self::new(None, State::default(), clock, None, Recorder::in_memory())
     }
 
     fn new(
@@ -214,6 +220,7 @@ impl LastUseIndex {
         mut state: State,
         clock: HostClock,
         time: Option<MonotonicTime>,
+        timeline: Recorder,
     ) -> Self {
         let saved = time.as_ref().map(MonotonicTime::now);
         let time = time.unwrap_or_else(|| {
@@ -230,6 +237,7 @@ impl LastUseIndex {
             file: Mutex::new(file),
             state: Mutex::new(TimedState { state, time, saved }),
             clock,
+            timeline,
             changed: Notify::new(),
         }
     }
@@ -267,9 +275,21 @@ impl LastUseIndex {
     /// reports that were recorded before.
     pub fn record_removals(&self, report: &Report) {
         let (mut timed, moment) = self.now();
-        timed.state.record_removals(report, moment);
+        let is_new = timed.state.record_removals(report, moment);
         drop(timed);
         self.changed.notify_one();
+        if is_new && let Err(error) = self.timeline.record_removals(report, moment) {
+            warn!(%error, "cannot record removals in the timeline");
+        }
+    }
+
+    /// Returns what scans found over the last weeks. May block.
+    ///
+    /// # Errors
+    ///
+    /// If its file cannot be read.
+    pub fn timeline(&self) -> std::io::Result<Timeline> {
+        self.timeline.timeline()
     }
 
     /// Returns the last uses of the images of a namespace. Images in use were used now, and no use

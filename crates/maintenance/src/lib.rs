@@ -30,7 +30,9 @@ mod run;
 mod scheduler;
 pub mod settings;
 mod time;
+mod timeline;
 mod timetable;
+mod trial;
 
 pub use cluster_lock::{ClusterLock, ClusterLockGuard, SharedLock};
 pub use explain::{NamespaceForecast, PolicyForecast};
@@ -55,3 +57,10 @@ pub use requests::{RequestError, RequestedRuns, SchedulerHandle};
 pub use run::Maintenance;
 pub use scheduler::{PolicySet, Scheduler};
 pub use time::{ClockReading, HostClock, Moment};
+pub use timeline::{
+    ImageUse, ObjectKey, Observation, RemovedImage, SeenConfig, SeenImage, SeenName, SeenObject,
+    Timeline,
+};
+pub use trial::{
+    FillMark, FillPoint, PolicyTrial, TriedFilesystem, TriedImage, TriedRun, try_policies,
+};

@@ -15,6 +15,7 @@ use crate::history::{RunHistory, RunRecord};
 use crate::policy::{Policy, UnknownPolicy};
 use crate::policy_run::PolicyRun;
 use crate::scheduler::PolicySet;
+use crate::timeline::Timeline;
 
 /// How many requests are queued; further callers wait until one is taken out.
 const QUEUED: usize = 16;
@@ -135,6 +136,16 @@ impl SchedulerHandle {
         let found = maintenance.filesystems().await?;
         let filling = Some(&*self.filling);
         Ok(FillForecast::new(&found, &policies, filling))
+    }
+
+    /// Returns what scans found over the last weeks. May block.
+    ///
+    /// # Errors
+    ///
+    /// If its file cannot be read.
+    pub fn timeline(&self) -> std::io::Result<Timeline> {
+        let index = Arc::clone(&self.set.borrow().maintenance.index);
+        index.timeline()
     }
 
     /// Returns the recorded runs, oldest first.

@@ -41,7 +41,7 @@ use crate::registry_lookup::RegistryLookup;
 use measure::less;
 
 /// How many times the namespaces are pruned: others may fill the filesystem meanwhile.
-const MAX_ROUNDS: usize = 4;
+pub(crate) const MAX_ROUNDS: usize = 4;
 
 /// What policies run with.
 #[derive(Debug, Clone)]

@@ -63,7 +63,7 @@ impl TimeOff {
 }
 
 impl Moment {
-    #[cfg(test)]
+    /// Makes a moment of recorded times.
     pub(crate) fn new(monotonic: Timestamp, wall: Timestamp) -> Self {
         Self {
             monotonic,

@@ -38,6 +38,19 @@ impl Sources {
         (key, name.path().to_owned())
     }
 
+    /// Returns the repositories, each with the host of its registry in front.
+    pub fn repositories(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|repository| &**repository)
+    }
+
+    /// Makes the sources of repositories as [`Self::repositories`] returns them.
+    pub fn of_repositories<'a>(repositories: impl IntoIterator<Item = &'a str>) -> Self {
+        let repositories = repositories.into_iter().map(Box::from);
+        let mut repositories: Vec<Box<str>> = repositories.collect();
+        repositories.sort_unstable();
+        Self(repositories.into())
+    }
+
     /// Whether the blob has no source.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

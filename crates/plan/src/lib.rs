@@ -39,7 +39,7 @@
 //! slim                        which parts of images go
 //! decision                    the plan, except the sizes of snapshots
 //! limit, eviction             a plan cut down to what is needed
-//! disk_usage, image_details, image_layers, project_usage, why, …
+//! disk_usage, footprint, image_details, image_layers, project_usage, why, …
 //!                             answers to questions without a plan
 //! check                       the plan's linter, which uses none of the above
 //! ```
@@ -59,6 +59,7 @@ mod disk_usage;
 mod eviction;
 mod facts;
 mod finder;
+mod footprint;
 mod freed;
 mod graph;
 mod history;
@@ -99,6 +100,7 @@ pub use decision::{Decision, decide, decide_again, no_longer_cut};
 pub use dependents::keep_steps_for_dependents;
 pub use disk_usage::{UsageInput, disk_usage, shortfall, store_map};
 pub use eviction::{EvictionCandidate, Limited, eviction_order, limit_by_use};
+pub use footprint::{Footprint, footprints};
 pub use image_details::{
     ConfigDetails, DetailedImages, ImageDetails, ManifestDetails, detailed_images,
 };

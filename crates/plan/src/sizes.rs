@@ -91,6 +91,13 @@ impl<'a> ObjectsByTarget<'a> {
         }
     }
 
+    /// Returns the nodes of every target, each once and ascending. A target is listed once for each kind
+    /// that records call it.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a Digest, &[NodeId])> {
+        let by_target = self.by_target.iter();
+        by_target.map(|(target, nodes)| (*target, &**nodes))
+    }
+
     /// Returns every node of an image, each once, ascending.
     pub(crate) fn nodes(&self) -> Vec<NodeId> {
         let nodes = self.by_target.iter().flat_map(|(_, nodes)| nodes);

@@ -41,6 +41,35 @@ pub(crate) enum PolicyCommand {
 
     /// List policy runs: what each found, freed and left
     History(PolicyHistoryArgs),
+
+    /// Replay the last weeks against the policies of a configuration file
+    ///
+    /// Shows what they would have removed and when, what of that would have been pulled again, and how
+    /// full the filesystems would have been. Changes nothing. It reads what the daemon or `maintain`
+    /// recorded of the last four weeks: in the state directory, or with --host from the daemon.
+    Try(TryArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TryArgs {
+    /// A whole configuration file; the running one is a start
+    pub(crate) file: std::path::PathBuf,
+
+    /// Try only this policy; repeatable [default: all enabled policies of FILE]
+    #[arg(long = "policy", value_name = "NAME")]
+    pub(crate) policies: Vec<PolicyName>,
+
+    /// List every image that would have been removed
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+
+    /// State directory with the records [default: as FILE says, else /var/lib/reclaim]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, Args)]

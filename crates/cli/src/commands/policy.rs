@@ -1,10 +1,11 @@
 //! `reclaim policy`.
 
 use reclaim_api::json::{HostClient, PolicyForecasts, PolicyHistory};
+use reclaim_daemon::config::ConfigSource;
 use reclaim_daemon::{DaemonError, Patience, config};
-use reclaim_maintenance::{Policy, PolicyForecast, RunHistory, RunRecord};
+use reclaim_maintenance::{Policy, PolicyForecast, RunHistory, RunRecord, Timeline, try_policies};
 
-use crate::args::maintain::{ExplainArgs, PolicyHistoryArgs};
+use crate::args::maintain::{ExplainArgs, PolicyHistoryArgs, TryArgs};
 use crate::args::{Format, Globals};
 use crate::commands::{open_host, refuse_host_options};
 use crate::exit::{CommandError, Exit};
@@ -80,4 +81,32 @@ fn history_here(
         runs.retain(|run| args.policies.iter().any(|name| name.as_str() == run.policy));
     }
     Ok(runs)
+}
+
+/// Replays the recorded weeks against the policies of a file, in this process.
+pub(crate) async fn try_file(globals: &Globals, args: &TryArgs) -> Result<Exit, CommandError> {
+    let source = ConfigSource::At(args.file.clone());
+    let config = config::read(&source).map_err(DaemonError::from)?;
+    let chosen = Policy::chosen(&config.policies, &args.policies).map_err(DaemonError::from)?;
+    let policies: Vec<Policy> = chosen.into_iter().cloned().collect();
+    if policies.is_empty() {
+        output::message("the file enables no policy; nothing would have been removed");
+    }
+    let timeline = match globals.host() {
+        None => {
+            let state = args.state.as_ref().unwrap_or(&config.state);
+            Timeline::read(state).map_err(|source| CommandError::Timeline {
+                directory: state.clone(),
+                source,
+            })?
+        }
+        Some(_) if args.state.is_some() => return Err(CommandError::NotWithHost("--state")),
+        Some(address) => HostClient::new(address)?.timeline().await?,
+    };
+    let trial = try_policies(&timeline, &policies, &config.protection);
+    match args.format {
+        Format::Json => output::json(&trial)?,
+        Format::Table => output::data(&text::trial::trial(&trial, args.verbose))?,
+    }
+    Ok(Exit::Done)
 }

@@ -4,6 +4,7 @@
 mod audit;
 mod policies;
 mod store;
+mod timeline;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub(super) use policies::{
     fill_forecast, inhibitors, policy_forecasts, policy_history, policy_runs,
 };
 pub(super) use store::{answers, disk_usage, image_list};
+pub(super) use timeline::{policy_trial, timeline};
 
 use crate::commands::project::prune::PruneResult;
 

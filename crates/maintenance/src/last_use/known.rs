@@ -144,6 +144,18 @@ impl Known {
             .collect()
     }
 
+    /// Adds an image that was known before, with its last use.
+    pub(super) fn remember(&mut self, target: &Digest, last: LastUse) {
+        let entry = Entry {
+            first_seen: last.first_seen,
+            last_used: last.last_used,
+            spared_until: last.spared_until,
+            unused_since: last.unused_since,
+            ..Entry::new(last.first_seen)
+        };
+        self.targets.insert(target.clone(), entry);
+    }
+
     /// Whether it is empty, so that a new one could replace it.
     pub(super) fn is_forgettable(&self) -> bool {
         self.targets.is_empty()

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
-use reclaim_model::{Digest, LastUses, Mode, Namespace, Report, RunId, TargetsInUse, UseEvent};
+use reclaim_model::{
+    Digest, LastUse, LastUses, Mode, Namespace, Report, RunId, TargetsInUse, UseEvent,
+};
 use uuid::Uuid;
 
 use super::Observed;
@@ -16,7 +18,7 @@ const REMEMBERED_RUNS: usize = 256;
 
 /// The last uses and removals of all namespaces.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(crate) struct State {
     pub(super) namespaces: BTreeMap<Namespace, Known>,
     pub(super) repulls: u64,
     /// Whether the number of re-pulls is not saved yet.
@@ -31,7 +33,7 @@ pub(super) struct State {
 pub(super) type Holds = BTreeMap<Namespace, BTreeMap<RunId, Timestamp>>;
 
 impl State {
-    pub(super) fn record_scan(
+    pub(crate) fn record_scan(
         &mut self,
         namespace: &Namespace,
         seen: &TargetsInUse,
@@ -40,15 +42,16 @@ impl State {
         self.change(namespace, |known| known.scan(seen, moment));
     }
 
-    pub(super) fn record_event(&mut self, event: &UseEvent, arrival: Moment) -> Observed {
+    pub(crate) fn record_event(&mut self, event: &UseEvent, arrival: Moment) -> Observed {
         self.change(&event.namespace, |known| {
             known.record_event(&event.kind, event.at, arrival)
         })
     }
 
-    pub(super) fn record_removals(&mut self, report: &Report, moment: Moment) {
+    /// Records what a run removed. Returns whether the run had not been recorded before.
+    pub(crate) fn record_removals(&mut self, report: &Report, moment: Moment) -> bool {
         if report.mode == Mode::DryRun || self.recorded.contains(&report.run) {
-            return;
+            return false;
         }
         self.recorded.push_back(report.run.clone());
         if self.recorded.len() > REMEMBERED_RUNS {
@@ -69,9 +72,16 @@ impl State {
             let started = started(&report.run).map_or(now, |started| moment.monotonic_of(started));
             self.change(&report.namespace, |known| known.remove(&gone, started, now));
         }
+        true
     }
 
-    pub(super) fn uses(&self, namespace: &Namespace, now: Timestamp) -> LastUses {
+    /// Adds an image that was known before, with its last use.
+    pub(crate) fn remember(&mut self, namespace: &Namespace, target: &Digest, last: LastUse) {
+        let known = self.namespaces.entry(namespace.clone()).or_default();
+        known.remember(target, last);
+    }
+
+    pub(crate) fn uses(&self, namespace: &Namespace, now: Timestamp) -> LastUses {
         let known = self.namespaces.get(namespace);
         let targets = known.map_or_else(BTreeMap::new, |known| known.uses(now));
         LastUses { now, targets }
@@ -94,7 +104,7 @@ impl State {
     }
 
     /// Drops which scans found images unused: events were missed since.
-    pub(super) fn forget_checks(&mut self) {
+    pub(crate) fn forget_checks(&mut self) {
         let known = self.namespaces.values_mut();
         for entry in known.flat_map(|known| known.targets.values_mut()) {
             entry.unused_since = None;

@@ -97,6 +97,7 @@ impl LastUseIndex {
             }
         });
         forgetting.await;
+        self.record_timeline(engine, &inventory).await;
         Ok(unreadable)
     }
 

@@ -17,7 +17,7 @@ use super::store::columns;
 use super::{form, namespace, run_id, text, whole_report};
 use crate::commands::inhibit::Inhibitors;
 
-fn filesystem() -> Filesystem {
+pub(super) fn filesystem() -> Filesystem {
     let room = Room { total: 2, left: 1 };
     Filesystem {
         mount_point: "/".into(),
