@@ -203,3 +203,39 @@ async fn the_page_goes_where_it_is_told() {
     rig.reclaim(&["df", "--html", "-", "--format", "json"])
         .exits(2);
 }
+
+/// Without a daemon the policies of the configuration are evaluated, if there is a record of last use.
+#[tokio::test]
+async fn the_page_has_what_policies_would_remove() {
+    let rig = Rig::quiet().await;
+    populate(&rig).await;
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let config = folder.path().join("config.toml");
+    let policy = format!(
+        "[state]\ndirectory = \"{}\"\n[[policy]]\nname = \"p\"\n",
+        state.display()
+    );
+    let keys = "interval = \"1h\"\nall = true\nmin_age = \"0s\"\nlast_copies = true\n";
+    std::fs::write(&config, format!("{policy}{keys}")).unwrap();
+    let config = config.to_str().unwrap();
+    let page = |rig: &Rig| {
+        let args = ["--config", config, "df", "--html", "-"];
+        rig.reclaim(&args).exits(0).stdout
+    };
+    let without = page(&rig);
+    assert!(without.contains("has no record of last use; with a daemon use --host"));
+    assert!(!state.exists(), "it only reads");
+    std::fs::create_dir(&state).unwrap();
+    let html = page(&rig);
+    assert!(html.contains("<code>policy p</code>: "), "{html}");
+    assert!(html.contains("<li>runs every 1h</li>"), "{html}");
+    let explained = ["--config", config, "policy", "explain", "--format", "json"];
+    let explained = rig.reclaim(&explained).exits(0).json();
+    let now = &explained["policies"][0]["namespaces"][0]["now"];
+    let count = now["removed"].as_array().unwrap().len();
+    assert!(count > 0, "{now:#}");
+    let plural = if count == 1 { "" } else { "s" };
+    let title = format!("<code>policy p</code>: {count} image{plural}, ");
+    assert!(html.contains(&title), "no {title} in {html}");
+}

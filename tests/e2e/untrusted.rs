@@ -85,17 +85,18 @@ fn assert_printable(case: &str, output: &CommandOutput) {
 }
 
 /// Writes a Compose file and a configuration, and returns their paths, and those of directories for man
-/// pages and state.
-fn files(directory: &Path) -> [String; 4] {
+/// pages and state. The state has a record of last weeks.
+fn files(rig: &Rig, directory: &Path) -> [String; 4] {
     let paths = ["compose.yaml", "reclaim.toml", "man", "state"];
     let paths = paths.map(|name| directory.join(name));
-    let [compose, config, pages, _] = &paths;
+    let [compose, config, pages, state] = &paths;
     let service = serde_json::to_string(HOSTILE).unwrap();
     let services = format!("services: {{{service}: {{build: ., image: {service}}}}}\n");
     fs::write(compose, services).unwrap();
     let policy = "[[policy]]\nname = \"p\"\ninterval = \"1h\"\nall = true\nlast_copies = true\n";
     fs::write(config, policy).unwrap();
     fs::create_dir(pages).unwrap();
+    make_old(rig, config.to_str().unwrap(), state);
     paths.map(|path| path.to_str().unwrap().to_owned())
 }
 
@@ -156,9 +157,8 @@ fn make_old(rig: &Rig, config: &str, state: &Path) {
 async fn no_command_prints_texts_of_others_as_they_are() {
     let rig = hostile_store().await;
     let directory = tempfile::tempdir().unwrap();
-    let [compose, config, pages, state] = files(directory.path());
+    let [compose, config, pages, state] = files(&rig, directory.path());
     let [compose, config, pages, state] = [&*compose, &*config, &*pages, &*state];
-    make_old(&rig, config, Path::new(state));
     let first = format!("{HOSTILE}0");
     let used = format!("used {HOSTILE}");
     let cases: &[&[&str]] = &[

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
+use reclaim_testkit::Browser;
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, with_metrics};
@@ -137,6 +138,7 @@ async fn a_trial_replays_what_was_recorded_directly_and_from_a_daemon() {
     ] {
         assert!(shown.contains(text), "no {text:?} in {shown}");
     }
+    trial_page(&host, config);
     let unknown = host.with_state(&["policy", "try", config, "--policy", "q"]);
     assert!(
         unknown
@@ -177,6 +179,8 @@ async fn from_a_daemon(host: &Host, direct: &Value) {
     };
     assert_eq!(without_next(&hosted), without_next(direct), "{hosted:#}");
 
+    daemon_page(host, &address);
+
     let run = ["--host", &address, "maintain", "--once", "--format", "json"];
     let run = host.reclaim(&run).exits(0).json();
     assert_eq!(removed(&run["runs"][0]).len(), 3, "{run:#}");
@@ -185,4 +189,47 @@ async fn from_a_daemon(host: &Host, direct: &Value) {
     let removed: Vec<&Value> = removed.flatten().collect();
     assert_eq!(removed.len(), 3, "{lines:#?}");
     assert!(removed.iter().all(|it| it["policy"] == "now"), "{lines:#?}");
+}
+
+/// The daemon's page has what its policy would remove now, and how full the disk is.
+fn daemon_page(host: &Host, address: &str) {
+    let file = host.directory.path().join("page.html");
+    let written = ["--host", address, "df", "--html", file.to_str().unwrap()];
+    host.reclaim(&written).exits(0);
+    let mut browser = Browser::start(1000, 1400);
+    browser.open(&format!("file://{}", file.display()));
+    assert_eq!(browser.complaints, Vec::<String>::new());
+    let titles = "[...document.querySelectorAll('section[aria-labelledby=removals] h3')]\
+                  .map(it => it.textContent.split(',')[0])";
+    let expected = json!(["image prune -a: 3 images", "policy now: 3 images"]);
+    assert_eq!(browser.evaluate(titles), expected);
+    browser.evaluate("document.querySelectorAll('details').forEach(it => it.open = true)");
+    let rows = "[...document.querySelectorAll('section[aria-labelledby=removals] tbody tr')]\
+                .map(it => it.cells[0].textContent + ' ' + it.cells[2].textContent).sort()";
+    let twice = ["i0:1", "i1:1", "i2:1"]
+        .map(|name| [format!("{name} not in use"), format!("{name} not in use")]);
+    assert_eq!(browser.evaluate(rows), json!(twice.concat()));
+    let filling = "document.querySelector('section[aria-labelledby=filling] p').textContent";
+    let filling = browser.evaluate(filling);
+    assert!(filling.as_str().unwrap().contains("% used, "), "{filling}");
+}
+
+/// The page of the same trial has its plot, the table of the plot, and the images.
+fn trial_page(host: &Host, config: &str) {
+    let file = host.directory.path().join("trial.html");
+    let written = ["policy", "try", config, "--html", file.to_str().unwrap()];
+    host.with_state(&written).exits(0);
+    let mut browser = Browser::start(1000, 1400);
+    browser.open(&format!("file://{}", file.display()));
+    assert_eq!(browser.complaints, Vec::<String>::new());
+    let lines = "[...document.querySelectorAll('polyline')].map(it => it.points.length)";
+    assert_eq!(browser.evaluate(lines), json!([5, 5]));
+    let removals = "document.querySelectorAll('.removal').length";
+    assert_eq!(browser.evaluate(removals), 1);
+    let rows = "[...document.querySelectorAll('section[aria-labelledby=images] tbody tr')]\
+                .map(it => it.cells[1].textContent).sort()";
+    assert_eq!(browser.evaluate(rows), json!(["i0:1", "i1:1", "i2:1"]));
+    // The table of the plot has the same points.
+    let table = "document.querySelectorAll('details tbody tr').length";
+    assert_eq!(browser.evaluate(table), 1 + 5);
 }

@@ -22,12 +22,21 @@ pub(crate) struct Measured {
 impl Measured {
     /// Starts a daemon on this containerd, with these options of `serve`.
     pub(crate) async fn start(containerd: &str, args: &[&str]) -> Self {
+        Self::configured(containerd, "", args).await
+    }
+
+    /// As [`Self::start`], with these further keys of `[metrics]`.
+    pub(crate) async fn configured(containerd: &str, keys: &str, args: &[&str]) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap().to_string();
         drop(free);
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("config.toml");
-        std::fs::write(&config, format!("[metrics]\nlisten = \"{address}\"\n")).unwrap();
+        std::fs::write(
+            &config,
+            format!("[metrics]\nlisten = \"{address}\"\n{keys}"),
+        )
+        .unwrap();
         let globals = ["--config", config.to_str().unwrap()];
         let daemon = Daemon::start_with(containerd, &globals, args).await;
         Self {

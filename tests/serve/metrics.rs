@@ -115,3 +115,28 @@ async fn the_metrics_have_the_end_of_the_tls_files() {
     ending(2032);
     measured.until(&end("server"), |end| end == MAY_2032).await;
 }
+
+/// The page is on the port of the metrics only if the configuration says so, and is made once a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_on_the_port_of_the_metrics_if_configured() {
+    let rig = Rig::start().await;
+    let built = image("docker.io/library/first:1").layers([Layer::random(1, 900)]);
+    built.build(&rig.namespace).await.unwrap();
+    let measured = Measured::start(rig.containerd.address(), &[]).await;
+    assert_eq!(measured.get("/page").await.0, 404);
+    measured.daemon.stop().await;
+
+    let measured = Measured::configured(rig.containerd.address(), "page = true\n", &[]).await;
+    let (status, html) = measured.get("/page").await;
+    assert_eq!(status, 200, "{html}");
+    assert!(
+        html.starts_with("<!DOCTYPE html>") && html.contains("first:1"),
+        "{html}"
+    );
+    assert!(html.contains("Content-Security-Policy"), "{html}");
+    assert!(html.contains("No policy is enabled."), "{html}");
+    let built = image("docker.io/library/second:1").layers([Layer::random(2, 900)]);
+    built.build(&rig.namespace).await.unwrap();
+    assert_eq!(measured.get("/page").await.1, html);
+    assert_eq!(measured.get("/metrics").await.0, 200);
+}

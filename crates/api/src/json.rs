@@ -262,7 +262,9 @@ async fn store_map(State(service): State<Arc<Service>>) -> Served {
 async fn page(State(service): State<Arc<Service>>) -> Served {
     let records = service.audit(AuditQuery::default()).await.ok();
     let records = records.map(|found| found.records);
-    let page = page::page(&service.parts.engine, records, &no_progress).await;
+    let now = service.parts.engine.store().now();
+    let parts = page::PageParts::of_daemon(&service.parts.scheduler, records, now).await;
+    let page = page::page(&service.parts.engine, parts, &no_progress).await;
     let mut response = Response::new(Body::from(page.map_err(ServiceError::from)?));
     page::page_headers(response.headers_mut());
     Ok(response)

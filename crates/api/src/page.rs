@@ -7,11 +7,16 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use reclaim_engine::{Engine, ProgressSink, RunError, blocking};
-use reclaim_model::AuditRecord;
 use reclaim_page::{Page, security_policy};
 
-/// Reads containerd and returns the page. `records` are the changes on record; `None` if they
-/// cannot be read.
+mod parts;
+mod port;
+
+pub use parts::{PageParts, fill_plots, planned};
+pub use port::router;
+pub use reclaim_page::{FillLine, FillPlot, PlannedRemoval, PlotMark, TrialPage};
+
+/// Reads containerd and returns the page.
 ///
 /// Cancellation safe: it only reads.
 ///
@@ -20,7 +25,7 @@ use reclaim_page::{Page, security_policy};
 /// As [`Engine::store_map`].
 pub async fn page(
     engine: &Engine,
-    records: Option<Vec<AuditRecord>>,
+    parts: PageParts,
     progress: &ProgressSink<'_>,
 ) -> Result<String, RunError> {
     let map = engine.store_map(progress).await?;
@@ -29,7 +34,9 @@ pub async fn page(
         let page = Page {
             map: &map,
             host: &host,
-            records: records.as_deref(),
+            records: parts.records.as_deref(),
+            policies: parts.policies.as_deref().map_err(String::as_str),
+            filling: &parts.filling,
         };
         page.html()
     });

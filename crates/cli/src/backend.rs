@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use reclaim_api::json::{HostClient, Undo};
-use reclaim_api::page;
+use reclaim_api::page::{self, PageParts};
 use reclaim_daemon::config::{self, Config};
 use reclaim_engine::{
     AuditLog, ContainerdConfig, Controls, Engine, FetchControls, Progress, RunError, Undone,
@@ -18,6 +18,7 @@ use reclaim_model::{
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Globals;
+use crate::commands::policy::planned_here;
 use crate::exit::CommandError;
 use crate::progress::with_bar;
 use crate::signals::Stop;
@@ -275,16 +276,22 @@ impl Backend {
         .await
     }
 
-    /// Returns the page, with the changes on record if they can be read.
-    pub(crate) async fn page(&self) -> Result<String, CommandError> {
+    /// Returns the page, with the changes on record and what policies would remove, if they can be read.
+    pub(crate) async fn page(&self, globals: &Globals) -> Result<String, CommandError> {
         with_bar(async |bar| match self {
             Self::Direct(engine) => {
                 let progress = |progress: Progress| bar.show(progress);
                 let log = engine.audit();
                 let found = log
                     .and_then(|log| AuditLog::find(log.directory(), &AuditQuery::default()).ok());
-                let records = found.map(|found| found.records);
-                Ok(page::page(engine, records, &progress).await?)
+                let found_filling = self.fill_forecast().await.unwrap_or_default();
+                let now = engine.store().now();
+                let parts = PageParts {
+                    records: found.map(|found| found.records),
+                    policies: planned_here(globals).await,
+                    filling: page::fill_plots(&found_filling, |_| Vec::new(), now),
+                };
+                Ok(page::page(engine, parts, &progress).await?)
             }
             Self::Host(client) => Ok(client.page().await?),
         })

@@ -27,6 +27,7 @@ mod output;
 mod progress;
 mod signals;
 mod text;
+mod trial_page;
 
 use std::process::ExitCode;
 use std::time::Duration;

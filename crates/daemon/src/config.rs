@@ -62,6 +62,8 @@ pub struct Config {
     pub audit: AuditLimits,
     /// The address of the metrics server, if there is one.
     pub metrics: Option<SocketAddr>,
+    /// Whether the metrics server has the page.
+    pub metrics_page: bool,
     /// The receiver of events, if there is one.
     pub events: Option<Uri>,
     /// The roles of clients of the servers.
@@ -111,6 +113,7 @@ impl Config {
             state: state.directory,
             audit: audit::limits(audit_section)?,
             metrics: metrics.listen,
+            metrics_page: metrics.page,
             events: events::url(events_section)?,
             access: access.into(),
             forward: forward.into(),

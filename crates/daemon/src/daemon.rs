@@ -1,13 +1,13 @@
 //! The tasks of a daemon other than its servers: last use, policies, metrics, SIGHUP, systemd.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reclaim_api::access::Access;
-use reclaim_api::listen::{self, Limits, Tls};
+use reclaim_api::listen::{self, Limits, Listener, Tls};
 use reclaim_api::metrics::{self, Metrics};
-use reclaim_engine::Health;
+use reclaim_api::page;
+use reclaim_engine::{Engine, Health};
 use reclaim_maintenance::{MaintenanceObserver, Scheduler, SchedulerHandle};
 use reclaim_model::PolicyName;
 use sd_notify::NotifyState;
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::config::Config;
 use crate::error::DaemonError;
 use crate::events::EventQueue;
 use crate::host::Host;
@@ -63,9 +64,7 @@ impl Daemon {
         }
         let hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signal)?;
         let mut tasks = JoinSet::new();
-        if let Some(address) = host.config.metrics {
-            tasks.spawn(serve_metrics(address, &metrics, cancel).await?);
-        }
+        let listener = metrics_listener(&host.config).await?;
         let (engine, token) = (Arc::clone(&host.engine), cancel.clone());
         tasks.spawn(async move { engine.finish_runs(&token).await });
         let (connection, token) = (host.health_connection.clone(), cancel.clone());
@@ -89,6 +88,11 @@ impl Daemon {
         let (history, filling) = (Arc::clone(&host.history), Arc::clone(&host.filling));
         let scheduler = Scheduler::new(set, history, filling, Arc::new(observers));
         let handle = scheduler.handle();
+        if let Some(listener) = listener {
+            let page = host.config.metrics_page;
+            let page = page.then(|| (Arc::clone(&host.engine), handle.clone()));
+            tasks.spawn(serve_metrics(listener, &metrics, page, cancel));
+        }
         let token = cancel.clone();
         tasks.spawn(async move { scheduler.run(adopted, &token).await });
         if let Some(every) = watchdog() {
@@ -130,24 +134,33 @@ impl Daemon {
     }
 }
 
-/// Opens the listener of the metrics, and returns the task that serves them.
-async fn serve_metrics(
-    address: SocketAddr,
+/// Opens the listener of the metrics, if there is one.
+async fn metrics_listener(config: &Config) -> Result<Option<Listener>, DaemonError> {
+    Ok(match config.metrics {
+        Some(address) => Some(listen::open_plain(address).await?),
+        None => None,
+    })
+}
+
+/// Returns the task that serves the metrics, and the page if it gets what that needs.
+fn serve_metrics(
+    listener: Listener,
     metrics: &Arc<Metrics>,
+    page: Option<(Arc<Engine>, SchedulerHandle)>,
     cancel: &CancellationToken,
-) -> Result<impl Future<Output = ()> + use<>, DaemonError> {
-    let listener = listen::open_plain(address).await?;
+) -> impl Future<Output = ()> + use<> {
     let limits = Limits::of_metrics();
-    let router = listen::limited(metrics::router(Arc::clone(metrics)), &limits);
-    info!(%address, "serving metrics");
+    let router = metrics::router(Arc::clone(metrics));
+    let router = match page {
+        Some((engine, scheduler)) => router.merge(page::router(engine, scheduler)),
+        None => router,
+    };
+    let router = listen::limited(router, &limits);
+    if let Ok(address) = listener.tcp_address() {
+        info!(%address, "serving metrics");
+    }
     let access = Access::default();
-    Ok(listen::serve(
-        vec![listener],
-        router,
-        limits,
-        access,
-        cancel.clone(),
-    ))
+    listen::serve(vec![listener], router, limits, access, cancel.clone())
 }
 
 /// How long a daemon may take to end, in addition to the grace period. The command waits one more

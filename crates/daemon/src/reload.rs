@@ -76,6 +76,7 @@ impl Reloader {
             ("containerd.address", config.address != old.address),
             ("state.directory", config.state != old.state),
             ("metrics.listen", config.metrics != old.metrics),
+            ("metrics.page", config.metrics_page != old.metrics_page),
             ("events.url", config.events != old.events),
             ("forward", config.forward != old.forward),
         ] {

@@ -3,6 +3,7 @@
 //! The scheduler makes requested runs itself, between its own runs and with its current policy set.
 //! Explanations change nothing, so they are made outside its loop.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use reclaim_engine::RunError;
@@ -10,7 +11,7 @@ use reclaim_model::{Caller, Mode, PolicyName};
 use tokio::sync::{mpsc, watch};
 
 use crate::explain::PolicyForecast;
-use crate::filling::{FillForecast, FillHistory};
+use crate::filling::{FillForecast, FillHistory, FillSample};
 use crate::history::{RunHistory, RunRecord};
 use crate::policy::{Policy, UnknownPolicy};
 use crate::policy_run::PolicyRun;
@@ -136,6 +137,11 @@ impl SchedulerHandle {
         let found = maintenance.filesystems().await?;
         let filling = Some(&*self.filling);
         Ok(FillForecast::new(&found, &policies, filling))
+    }
+
+    /// Returns how full the filesystem that is mounted there was, oldest first.
+    pub fn fill_samples(&self, mount_point: &Path) -> Vec<FillSample> {
+        self.filling.samples(mount_point)
     }
 
     /// Returns what scans found over the last weeks. May block.

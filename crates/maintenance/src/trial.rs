@@ -11,8 +11,6 @@
 mod filling;
 mod host;
 mod run;
-#[cfg(test)]
-mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{Digest, Namespace, PolicyName, PolicyPart, Protection};

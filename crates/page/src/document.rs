@@ -6,7 +6,7 @@ use reclaim_model::HumanSize;
 use sha2::{Digest as _, Sha256};
 
 use crate::html::Html;
-use crate::{Page, images, runs, usage};
+use crate::{Page, images, plot, removals, runs, usage};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -27,14 +27,16 @@ pub(crate) fn document(page: &Page<'_>) -> String {
     let mut html = Html::default();
     html.raw("<!DOCTYPE html>\n");
     html.element("html", &[("lang", &"en")], |html| {
-        html.element("head", &[], |html| head(html, page));
+        let title = format!("Images on {}", page.host);
+        html.element("head", &[], |html| head(html, &title));
         html.element("body", &[], |html| body(html, page));
     });
     html.raw("\n");
     html.into_text()
 }
 
-fn head(html: &mut Html, page: &Page<'_>) {
+/// Writes the head of a page.
+pub(crate) fn head(html: &mut Html, title: &str) {
     html.open("meta", &[("charset", &"utf-8")]);
     let policy = security_policy();
     html.open(
@@ -50,7 +52,7 @@ fn head(html: &mut Html, page: &Page<'_>) {
         "meta",
         &[("name", &"color-scheme"), ("content", &"light dark")],
     );
-    html.leaf("title", &[], format_args!("Images on {}", page.host));
+    html.leaf("title", &[], title);
     html.raw("<style>").raw(STYLE).raw("</style>");
 }
 
@@ -59,7 +61,9 @@ fn body(html: &mut Html, page: &Page<'_>) {
     html.element("main", &[], |html| {
         usage::pictures(html, page.map);
         usage::table(html, &page.map.usage);
+        removals::section(html, page.map, page.policies);
         images::section(html, page.map);
+        plot::section(html, page.filling);
         runs::section(html, page.records);
     });
     html.raw("<script>").raw(SCRIPT).raw("</script>");

@@ -8,12 +8,19 @@ mod cells;
 mod document;
 mod html;
 mod images;
+mod plot;
+mod removals;
 mod runs;
 mod treemap;
+mod trial;
 mod usage;
 mod verdict;
 
 use reclaim_model::{AuditRecord, StoreMap};
+
+pub use plot::{FillLine, FillPlot, PlotMark};
+pub use removals::{PlannedImage, PlannedRemoval};
+pub use trial::TrialPage;
 
 /// What the page shows.
 #[derive(Debug)]
@@ -24,6 +31,10 @@ pub struct Page<'a> {
     pub host: &'a str,
     /// The changes that are on record, oldest first; `None` if they cannot be read.
     pub records: Option<&'a [AuditRecord]>,
+    /// What each policy would remove now, or why that is unknown.
+    pub policies: Result<&'a [PlannedRemoval], &'a str>,
+    /// How full each filesystem was and will be.
+    pub filling: &'a [FillPlot],
 }
 
 impl Page<'_> {

@@ -5,7 +5,7 @@ use reclaim_model::{
     NamespaceMap, NamespaceUsage, ObjectKind, RemoveReason, StoreMap, StoredObject, UsageByColumn,
 };
 
-use crate::Page;
+use crate::{FillLine, FillPlot, Page, PlannedImage, PlannedRemoval, PlotMark, TrialPage};
 
 const HOSTILE: &str = "evil/</script><script>alert(1)</script><!--\"'&\u{202e}\u{1b}[31m:1";
 
@@ -77,8 +77,93 @@ fn page(map: &StoreMap) -> String {
         map,
         host: HOSTILE,
         records: None,
+        policies: Err("nothing is known"),
+        filling: &[],
     };
     page.html()
+}
+
+fn plot() -> FillPlot {
+    let at = |hour: i64| jiff::Timestamp::from_second(hour * 3600).unwrap();
+    let line = |name: &str, left: [u64; 3]| FillLine {
+        name: name.to_owned(),
+        points: left
+            .into_iter()
+            .zip(0..)
+            .map(|(left, hour)| (at(hour), left))
+            .collect(),
+    };
+    FillPlot {
+        mount_point: HOSTILE.to_owned(),
+        total_bytes: 1000,
+        lines: vec![line(HOSTILE, [500, 100, 700]), line("other", [500, 400, 0])],
+        marks: vec![PlotMark {
+            name: HOSTILE.to_owned(),
+            left_bytes: 250,
+        }],
+        removals: vec![at(1)],
+        note: HOSTILE.to_owned(),
+    }
+}
+
+/// Asserts that no text of others became markup.
+#[track_caller]
+fn assert_escaped(html: &str, scripts: usize) {
+    assert_eq!(html.matches("<script").count(), scripts);
+    assert!(!html.contains("--\"'") && !html.contains('\u{202e}') && !html.contains('\u{1b}'));
+}
+
+#[test]
+fn policies_and_filling_are_shown_as_text_and_as_pictures() {
+    let map = store(3, |number| number.to_string());
+    let removal = PlannedRemoval {
+        title: HOSTILE.to_owned(),
+        notes: vec![HOSTILE.to_owned()],
+        images: (0..150)
+            .map(|_| PlannedImage {
+                namespace: HOSTILE.to_owned(),
+                name: HOSTILE.to_owned(),
+                why: HOSTILE.to_owned(),
+            })
+            .collect(),
+        bytes: 5000,
+    };
+    let page = Page {
+        map: &map,
+        host: "h",
+        records: None,
+        policies: Ok(&[removal]),
+        filling: &[plot()],
+    };
+    let html = page.html();
+    assert_escaped(&html, 1);
+    assert!(html.contains(": 150 images, 5kB"));
+    assert!(html.contains("And 50 more."));
+    // The prune's own: two of the three images are unused.
+    assert!(html.contains("<code>image prune -a</code>: 2 images, "));
+    assert!(
+        html.contains("points=\"0.0,110.0 600.0,22.0 1200.0,154.0\""),
+        "{html}"
+    );
+    assert!(html.contains("<td class=\"number\">90% used, 100B left</td>"));
+    assert!(html.contains("<td class=\"number\">75% used, 250B left</td>"));
+}
+
+#[test]
+fn a_trial_is_a_page_of_its_own() {
+    let trial = TrialPage {
+        title: HOSTILE.to_owned(),
+        summary: vec![HOSTILE.to_owned()],
+        plots: vec![plot()],
+        images: vec![[HOSTILE; 6].map(str::to_owned); 501],
+        notes: vec![HOSTILE.to_owned()],
+    };
+    let html = trial.html();
+    assert_escaped(&html, 0);
+    assert!(html.contains("And 1 more."));
+    assert!(html.contains("class=\"removal\" x1=\"600.0\""));
+    let empty = TrialPage::default().html();
+    assert!(!empty.contains("<svg") && empty.ends_with("</html>\n"));
 }
 
 #[test]
@@ -105,7 +190,8 @@ fn a_large_store_has_a_bounded_number_of_elements() {
     let map = store(100_000, |number| format!("</script>app:{number}"));
     let html = page(&map);
     let (rows, rest) = html.split_once("id=\"rest\">").unwrap();
-    assert_eq!(rows.matches("<tr>").count(), 2 + 1 + 500 + 1);
+    // Disk usage, what a prune removes, and images; each with a head.
+    assert_eq!(rows.matches("<tr>").count(), 3 + (100 + 1) + (500 + 1));
     assert!(
         rows.matches("<svg").count() < 700,
         "{}",

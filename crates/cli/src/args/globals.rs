@@ -50,7 +50,7 @@ enum Colour {
 }
 
 /// Options of every command.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
 #[expect(clippy::struct_excessive_bools, reason = "one for each switch")]
 pub(crate) struct Globals {

@@ -63,6 +63,10 @@ pub(crate) struct TryArgs {
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
+    /// Write the result as a page for a browser to this file; `-` is standard output
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "verbose"])]
+    pub(crate) html: Option<std::path::PathBuf>,
+
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

@@ -1,15 +1,19 @@
 //! `reclaim policy`.
 
+use std::path::Path;
+
 use reclaim_api::json::{HostClient, PolicyForecasts, PolicyHistory};
+use reclaim_api::page::{PlannedRemoval, planned};
 use reclaim_daemon::config::ConfigSource;
-use reclaim_daemon::{DaemonError, Patience, config};
+use reclaim_daemon::{DaemonError, Host, HostOptions, Patience, config};
 use reclaim_maintenance::{Policy, PolicyForecast, RunHistory, RunRecord, Timeline, try_policies};
+use reclaim_model::chain;
 
 use crate::args::maintain::{ExplainArgs, PolicyHistoryArgs, TryArgs};
 use crate::args::{Format, Globals};
 use crate::commands::{open_host, refuse_host_options};
 use crate::exit::{CommandError, Exit};
-use crate::{output, text};
+use crate::{output, text, trial_page};
 
 pub(crate) async fn explain(globals: &Globals, args: &ExplainArgs) -> Result<Exit, CommandError> {
     let forecasts = match globals.host() {
@@ -48,6 +52,36 @@ async fn explain_here(
     host.index.save().map_err(DaemonError::from)?;
     let maintenance = host.maintenance(&host.config);
     Ok(maintenance.explain(&policies).await?)
+}
+
+/// Returns what each policy of the configuration would remove now, for the page, or why that is unknown.
+/// Changes nothing, so without a record of last use nothing can be said.
+pub(crate) async fn planned_here(globals: &Globals) -> Result<Vec<PlannedRemoval>, String> {
+    let unknown = |why: &str| format!("The policies cannot be evaluated: {why}");
+    let config = config::read_if_any(&globals.config()).map_err(|error| unknown(&chain(&error)))?;
+    let Some(config) = config.filter(|config| !config.policies.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    if !config.state.is_dir() {
+        let state = config.state.display();
+        let why = format!("`{state}` has no record of last use; with a daemon use --host");
+        return Err(unknown(&why));
+    }
+    let options = HostOptions {
+        config: globals.config(),
+        address: globals.named_address().map(ToOwned::to_owned),
+        is_remote: globals.remote,
+        ..HostOptions::default()
+    };
+    let planning = async {
+        let adapt = |engine, state: &Path| globals.identified(engine, Some(state));
+        let host = Host::open(options, Patience::None, adapt).await?;
+        host.index.reconcile(&host.engine).await?;
+        let policies: Vec<&Policy> = host.config.policies.iter().collect();
+        let forecasts = host.maintenance(&host.config).explain(&policies).await?;
+        Ok::<_, CommandError>(forecasts.iter().map(planned).collect())
+    };
+    planning.await.map_err(|error| unknown(&chain(&error)))
 }
 
 pub(crate) async fn history(
@@ -104,6 +138,10 @@ pub(crate) async fn try_file(globals: &Globals, args: &TryArgs) -> Result<Exit, 
         Some(address) => HostClient::new(address)?.timeline().await?,
     };
     let trial = try_policies(&timeline, &policies, &config.protection);
+    if let Some(file) = &args.html {
+        output::file(file, &trial_page::page(&trial).html())?;
+        return Ok(Exit::Done);
+    }
     match args.format {
         Format::Json => output::json(&trial)?,
         Format::Table => output::data(&text::trial::trial(&trial, args.verbose))?,

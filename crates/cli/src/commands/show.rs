@@ -108,7 +108,7 @@ pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, Command
     };
     let backend = Backend::connect_protected(globals).await?;
     if let Some(file) = &args.html {
-        let page = backend.page().await?;
+        let page = backend.page(globals).await?;
         output::file(file, &page)?;
         return Ok(Exit::Done);
     }

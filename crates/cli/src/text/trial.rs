@@ -20,29 +20,9 @@ const HEIGHT: usize = 10;
 /// Renders a trial: a summary, a plot for each filesystem, runs, and images.
 pub(crate) fn trial(trial: &PolicyTrial, is_verbose: bool) -> Text {
     let mut text = Text::default();
-    let names: Vec<String> = trial.policies.iter().map(ToString::to_string).collect();
-    text.line(format_args!("tried: {}", names.join(", ")));
-    match (trial.since, trial.until) {
-        (Some(since), Some(until)) => text.line(format_args!(
-            "recorded: since {since:.0}, for {}",
-            human_duration(until.duration_since(since)).to_lowercase()
-        )),
-        (_, _) => {
-            text.line(
-                "recorded: nothing yet; the daemon begins when it starts, and keeps four weeks",
-            );
-        }
+    for line in summary(trial) {
+        text.line(line);
     }
-    text.line(format_args!(
-        "would have removed {}, freeing {}",
-        count(trial.removed_images, "image"),
-        HumanSize(trial.freed_bytes)
-    ));
-    text.line(format_args!(
-        "would have been pulled again: {}, {}",
-        count(trial.pulled_again, "image"),
-        HumanSize(trial.pulled_bytes)
-    ));
     for filesystem in &trial.filesystems {
         text.blank();
         plot(&mut text, filesystem, &trial.images);
@@ -72,6 +52,33 @@ pub(crate) fn trial(trial: &PolicyTrial, is_verbose: bool) -> Text {
         text.line(format_args!("note: {note}"));
     }
     text
+}
+
+/// Returns the results of a trial, one line each.
+pub(crate) fn summary(trial: &PolicyTrial) -> [String; 4] {
+    let names: Vec<String> = trial.policies.iter().map(ToString::to_string).collect();
+    let recorded = match (trial.since, trial.until) {
+        (Some(since), Some(until)) => format!(
+            "recorded: since {since:.0}, for {}",
+            human_duration(until.duration_since(since)).to_lowercase()
+        ),
+        (_, _) => "recorded: nothing yet; the daemon begins when it starts, and keeps four weeks"
+            .to_owned(),
+    };
+    [
+        format!("tried: {}", names.join(", ")),
+        recorded,
+        format!(
+            "would have removed {}, freeing {}",
+            count(trial.removed_images, "image"),
+            HumanSize(trial.freed_bytes)
+        ),
+        format!(
+            "would have been pulled again: {}, {}",
+            count(trial.pulled_again, "image"),
+            HumanSize(trial.pulled_bytes)
+        ),
+    ]
 }
 
 fn runs(trial: &PolicyTrial) -> Text {
@@ -105,28 +112,33 @@ fn images(images: &[&TriedImage]) -> Text {
     ]);
     table.align_right([4]);
     for image in images {
-        let name = image.names.first().map_or("", String::as_str);
-        let name = shown_name(name, &image.target);
-        let more = image.names.len().saturating_sub(1);
-        let unused = i64::try_from(image.unused_seconds).unwrap_or(i64::MAX);
-        let again = image.pulled_again.map(|at| {
-            let later = at.duration_since(image.at);
-            format!("{} later", human_duration(later).to_lowercase())
-        });
-        table.add_row([
-            format!("{:.0}", image.at),
-            if more == 0 {
-                name
-            } else {
-                format!("{name} (+{more})")
-            },
-            image.namespace.to_string(),
-            human_duration(SignedDuration::from_secs(unused)).to_lowercase(),
-            HumanSize(image.bytes).to_string(),
-            again.unwrap_or_else(|| "no".to_owned()),
-        ]);
+        table.add_row(row_of(image));
     }
     Text::of(&table)
+}
+
+/// Returns a removal as a row: when, image, namespace, for how long it was unused, size, and when it was
+/// pulled again.
+pub(crate) fn row_of(image: &TriedImage) -> [String; 6] {
+    let name = image.names.first().map_or("", String::as_str);
+    let name = shown_name(name, &image.target);
+    let more = image.names.len().saturating_sub(1);
+    let unused = i64::try_from(image.unused_seconds).unwrap_or(i64::MAX);
+    let again = image.pulled_again.map(|at| {
+        let later = at.duration_since(image.at);
+        format!("{} later", human_duration(later).to_lowercase())
+    });
+    [
+        format!("{:.0}", image.at),
+        match more {
+            0 => name,
+            _ => format!("{name} (+{more})"),
+        },
+        image.namespace.to_string(),
+        human_duration(SignedDuration::from_secs(unused)).to_lowercase(),
+        HumanSize(image.bytes).to_string(),
+        again.unwrap_or_else(|| "no".to_owned()),
+    ]
 }
 
 /// The used part of a filesystem in each column of a plot, in rows from the bottom; `None` without a

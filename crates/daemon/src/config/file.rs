@@ -111,5 +111,7 @@ settings! {
     pub(super) struct MetricsSection in "metrics" {
         /// Where /metrics, /ready and /live are served. Not served unless set.
         listen: Option<SocketAddr>;
+        /// Whether /page is served there, too: names of images, containers and policies, to everyone who can reach the port.
+        page: bool = false;
     }
 }
