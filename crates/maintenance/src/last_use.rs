@@ -25,7 +25,6 @@ use reclaim_engine::LastUseSource;
 use reclaim_engine::state::count_write;
 use reclaim_model::{GoDuration, LastUses, Namespace, Report, RunId, TargetsInUse, UseEvent};
 use tokio::sync::Notify;
-use tracing::warn;
 
 use crate::time::{ClockReading, HostClock, Moment, MonotonicTime};
 use crate::timeline::{Recorder, Timeline};
@@ -278,8 +277,9 @@ impl LastUseIndex {
         let is_new = timed.state.record_removals(report, moment);
         drop(timed);
         self.changed.notify_one();
-        if is_new && let Err(error) = self.timeline.record_removals(report, moment) {
-            warn!(%error, "cannot record removals in the timeline");
+        if is_new {
+            let recorded = self.timeline.record_removals(report, moment);
+            self.timeline.note(recorded);
         }
     }
 

@@ -9,7 +9,9 @@
 //! Pure: no clock, no call.
 
 mod filling;
+mod holdings;
 mod host;
+mod inventory;
 mod run;
 
 use jiff::{SignedDuration, Timestamp};

@@ -9,7 +9,7 @@ use reclaim_model::{
     SnapshotId, SnapshotSizes, Sources, chain,
 };
 use reclaim_plan::{Footprint, footprints};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::current::Sighting;
 use super::recorder::MAX_IMAGES;
@@ -68,11 +68,7 @@ impl LastUseIndex {
             });
             let unknown = match recording.await {
                 Err(unknown) => unknown,
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => {
-                    warn!(%error, "cannot write the timeline; retrying with the next scan");
-                    return;
-                }
+                Ok(written) => return self.timeline.note(written),
             };
             sizes = Sizes::new();
             for (namespace, snapshots) in unknown {

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::state;
 use reclaim_model::{Digest, Filesystem, Mode, Report};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::current::Sighting;
 use super::file::{self, FILE, Found, KEPT};
@@ -36,6 +37,8 @@ pub(crate) struct Recorder {
     /// `None` if nothing is written.
     path: Option<PathBuf>,
     recorded: Mutex<Recorded>,
+    /// Whether the last write failed, so that an outage is logged once.
+    has_failed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +97,19 @@ impl Recorder {
         Self {
             path,
             recorded: Mutex::new(recorded),
+            has_failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Logs the begin of an outage: without its timeline a daemon works as usual.
+    pub(crate) fn note(&self, written: io::Result<()>) {
+        let had_failed = self.has_failed.swap(written.is_err(), Ordering::Relaxed);
+        if let Err(error) = written {
+            if had_failed {
+                debug!(%error, "cannot write the timeline");
+            } else {
+                warn!(%error, "cannot write the timeline; retrying with the next scans");
+            }
         }
     }
 

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use reclaim_model::{
-    Blob, Child, Config, Container, ContainerSource, Digest, Document, DocumentKind, Filesystem,
-    GcLabels, GcRef, ImageRecord, Inventory, LastUse, Namespace, NamespaceInventory,
-    NamespaceProtection, PresentTarget, Protection, RecordTimes, Snapshot, SnapshotId,
-    SnapshotKind, SnapshotSizes, Sources, Target, TargetsInUse, UseEvent, UseEventKind,
-    WrittenRecord,
+    Digest, Filesystem, LastUse, Namespace, PresentTarget, Protection, RecordTimes, TargetsInUse,
+    UseEvent, UseEventKind, WrittenRecord,
 };
 
 use super::filling::Filling;
+use super::holdings::Holdings;
 use super::{PolicyTrial, TriedImage, TriedRun};
 use crate::last_use::State;
 use crate::policy::Policy;
@@ -28,27 +26,14 @@ pub(super) type Key = (Namespace, Digest);
 pub(super) struct Present {
     pub(super) seen: SeenImage,
     /// Its blobs and snapshots with their bytes.
-    objects: Vec<(ObjectKey, u64)>,
-}
-
-/// The blobs and snapshots of images, each once.
-#[derive(Debug, Default)]
-struct Holdings {
-    /// The length of a block, of which files occupy whole ones.
-    block: u64,
-    users: BTreeMap<ObjectKey, u32>,
-    /// In whole blocks.
-    content: u64,
-    snapshots: BTreeMap<reclaim_model::Snapshotter, u64>,
-    /// By their lengths.
-    bytes: u64,
+    pub(super) objects: Vec<(ObjectKey, u64)>,
 }
 
 /// The host as it would be.
 #[derive(Debug)]
 pub(super) struct TriedHost<'p> {
     policies: &'p [Policy],
-    protection: Arc<Protection>,
+    pub(super) protection: Arc<Protection>,
     /// The host as it was.
     real: Current,
     real_holdings: Holdings,
@@ -66,76 +51,6 @@ pub(super) struct TriedHost<'p> {
     pub(super) removals: Vec<TriedImage>,
     pulled_bytes: u64,
     damage: Option<String>,
-}
-
-impl Holdings {
-    /// Adds the objects of an image. Returns the bytes of blobs that no other image has.
-    fn add(&mut self, objects: &[(ObjectKey, u64)]) -> u64 {
-        let mut new = 0;
-        for (key, bytes) in objects {
-            let users = self.users.entry(key.clone()).or_default();
-            *users += 1;
-            if *users == 1 {
-                let size = self.size_of(key, *bytes);
-                *self.place(key) += size;
-                self.bytes += *bytes;
-                new += if matches!(key, ObjectKey::Blob(_)) {
-                    *bytes
-                } else {
-                    0
-                };
-            }
-        }
-        new
-    }
-
-    /// Takes the objects of an image away. Returns the bytes of those that no other image has.
-    fn remove(&mut self, objects: &[(ObjectKey, u64)]) -> u64 {
-        let mut gone = 0;
-        for (key, bytes) in objects {
-            let Some(users) = self.users.get_mut(key) else {
-                continue;
-            };
-            *users -= 1;
-            if *users == 0 {
-                self.users.remove(key);
-                let size = self.size_of(key, *bytes);
-                let place = self.place(key);
-                *place = place.saturating_sub(size);
-                self.bytes = self.bytes.saturating_sub(*bytes);
-                gone += *bytes;
-            }
-        }
-        gone
-    }
-
-    fn size_of(&self, key: &ObjectKey, bytes: u64) -> u64 {
-        match key {
-            ObjectKey::Blob(_) => bytes.next_multiple_of(self.block.max(1)),
-            ObjectKey::Snapshot { .. } => bytes,
-        }
-    }
-
-    fn place(&mut self, key: &ObjectKey) -> &mut u64 {
-        match key {
-            ObjectKey::Blob(_) => &mut self.content,
-            ObjectKey::Snapshot { snapshotter, .. } => {
-                self.snapshots.entry(snapshotter.clone()).or_default()
-            }
-        }
-    }
-
-    /// Returns the bytes on a filesystem.
-    fn bytes_on(&self, filesystem: &Filesystem) -> u64 {
-        let content = if filesystem.has_content {
-            self.content
-        } else {
-            0
-        };
-        let here = |snapshotter| self.snapshots.get(snapshotter).copied().unwrap_or(0);
-        let snapshots = filesystem.snapshotters.iter().map(here);
-        snapshots.fold(content, u64::saturating_add)
-    }
 }
 
 impl<'p> TriedHost<'p> {
@@ -399,7 +314,7 @@ impl<'p> TriedHost<'p> {
         }
     }
 
-    fn is_in_use(&self, (namespace, target): &Key) -> bool {
+    pub(super) fn is_in_use(&self, (namespace, target): &Key) -> bool {
         let id = self.real.id(namespace, target);
         let image = id.and_then(|id| self.real.images.get(&id));
         image.is_some_and(|image| image.is_in_use)
@@ -457,166 +372,4 @@ impl<'p> TriedHost<'p> {
             notes,
         }
     }
-
-    /// Returns the inventory of the tried host, and the sizes of its snapshots. What really used an image,
-    /// or kept it for another reason, is a container here.
-    pub(super) fn inventory(&self, now: Timestamp) -> (Inventory, SnapshotSizes) {
-        let mut inventory = Inventory {
-            observed_at: now,
-            ..Inventory::default()
-        };
-        let mut sizes = SnapshotSizes::default();
-        let mut blobs: BTreeMap<&Namespace, BTreeMap<&Digest, Blob>> = BTreeMap::new();
-        let mut snapshots: BTreeMap<&Namespace, BTreeMap<SnapshotId, Snapshot>> = BTreeMap::new();
-        for (key, present) in &self.images {
-            let (namespace, target) = key;
-            let found = inventory.namespaces.entry(namespace.clone()).or_default();
-            found.images.extend(records(&present.seen));
-            if self.is_in_use(key) || present.seen.is_unreadable {
-                found.containers.extend(users(&present.seen));
-            }
-            let mut refs = Vec::new();
-            for (object, bytes) in &present.objects {
-                match object {
-                    ObjectKey::Blob(digest) if digest == target => {}
-                    ObjectKey::Blob(digest) => {
-                        refs.push(GcRef::Content(digest.clone()));
-                        let of_namespace = blobs.entry(namespace).or_default();
-                        of_namespace
-                            .entry(digest)
-                            .or_insert_with(|| blob(digest, *bytes));
-                    }
-                    ObjectKey::Snapshot {
-                        snapshotter, key, ..
-                    } => {
-                        let id = SnapshotId::new(snapshotter.clone(), &**key);
-                        refs.push(GcRef::Snapshot(id.clone()));
-                        sizes.insert(id.clone(), *bytes);
-                        let snapshot = Snapshot {
-                            key: id.key.clone(),
-                            parent: None,
-                            kind: SnapshotKind::Committed,
-                            gc: GcLabels::default(),
-                        };
-                        snapshots.entry(namespace).or_default().insert(id, snapshot);
-                    }
-                }
-            }
-            let mut own = present.objects.iter();
-            let own = own.find(|(object, _)| *object == ObjectKey::Blob(target.clone()));
-            if let Some((_, bytes)) = own {
-                let sources = present.seen.sources.iter().map(String::as_str);
-                let blob = Blob {
-                    gc: GcLabels {
-                        refs: refs.into(),
-                        ..GcLabels::default()
-                    },
-                    sources: Sources::of_repositories(sources),
-                    ..blob(target, *bytes)
-                };
-                blobs.entry(namespace).or_default().insert(target, blob);
-            }
-            inventory.documents.extend(documents(present));
-        }
-        for (namespace, blobs) in blobs {
-            let found = inventory.namespaces.entry(namespace.clone()).or_default();
-            found.blobs = blobs.into_values().collect();
-        }
-        for (namespace, snapshots) in snapshots {
-            let found = inventory.namespaces.entry(namespace.clone()).or_default();
-            for (id, snapshot) in snapshots {
-                let list = found.snapshots.entry(id.snapshotter).or_default();
-                list.push(snapshot);
-            }
-        }
-        for (name, found) in &mut inventory.namespaces {
-            self.complete(name, found);
-        }
-        (inventory, sizes)
-    }
-
-    fn complete(&self, name: &Namespace, found: &mut NamespaceInventory) {
-        found.images.sort_by(|a, b| a.name.cmp(&b.name));
-        found.containers.sort_by(|a, b| a.id.cmp(&b.id));
-        let is_whole = self.protection.namespaces.contains(name);
-        found.protection = NamespaceProtection {
-            rules: Arc::clone(&self.protection),
-            whole: is_whole.then(|| name.clone()),
-            is_lifted: false,
-        };
-    }
-}
-
-fn blob(digest: &Digest, bytes: u64) -> Blob {
-    Blob {
-        digest: digest.clone(),
-        size: bytes,
-        gc: GcLabels::default(),
-        sources: Sources::default(),
-    }
-}
-
-fn records(seen: &SeenImage) -> impl Iterator<Item = ImageRecord> {
-    seen.names.iter().map(|name| {
-        let labels = name.labels.iter().map(|(key, value)| (&**key, &**value));
-        ImageRecord {
-            name: name.name.clone(),
-            target: Target {
-                media_type: seen.media_type.clone(),
-                digest: seen.target.clone(),
-                size: 0,
-                annotations: BTreeMap::new(),
-            },
-            gc: GcLabels::parse(labels),
-            labels: name.labels.clone(),
-            created_at: name.created,
-            updated_at: name.updated,
-            expires: None,
-        }
-    })
-}
-
-/// Returns what keeps all names of an image.
-fn users(seen: &SeenImage) -> impl Iterator<Item = Container> {
-    let names = seen.names.iter().enumerate();
-    names.map(|(n, name)| Container {
-        id: format!("use-{}-{n}", seen.id),
-        source: ContainerSource::Engine,
-        image: name.name.clone(),
-        image_digest: Some(seen.target.clone()),
-        ..Container::default()
-    })
-}
-
-/// Returns the documents of an image, by which the planner reads it. The target lists the configurations
-/// of all platforms itself.
-fn documents(present: &Present) -> Vec<(Digest, Document)> {
-    let seen = &present.seen;
-    let kind = DocumentKind::of_media_type(&seen.media_type);
-    let configs = seen.configs.iter().filter(|it| it.digest != seen.target);
-    let children = configs.clone().map(|config| Child {
-        digest: config.digest.clone(),
-        size: 0,
-        kind: DocumentKind::Config,
-        is_attestation: false,
-        is_layer: false,
-    });
-    let children: Vec<Child> = children.collect();
-    let mut documents: Vec<(Digest, Document)> = configs
-        .map(|config| {
-            let document = Document::Config(Config {
-                labels: config.labels.clone(),
-                labels_left_out: config.labels_left_out,
-                ..Config::default()
-            });
-            (config.digest.clone(), document)
-        })
-        .collect();
-    let target = match kind {
-        DocumentKind::Index => Some(Document::Index(children)),
-        DocumentKind::Manifest => Some(Document::Manifest(children)),
-        DocumentKind::Config | DocumentKind::Leaf => None,
-    };
-    documents.extend(target.map(|document| (seen.target.clone(), document)));
-    documents
 }

@@ -78,7 +78,8 @@ impl Scene {
     /// Returns how many scans of the whole store there were.
     fn scans(&self) -> u64 {
         let calls = self.engine.store().calls();
-        calls.get("list namespaces").copied().unwrap_or(0)
+        // Measuring filesystems lists namespaces, too.
+        calls.get("list leases").copied().unwrap_or(0)
     }
 
     async fn build(&self, name: &str) -> BuiltImage {
