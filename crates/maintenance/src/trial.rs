@@ -3,7 +3,7 @@
 //! The replay makes the host of each observation as it would be if the tried policies had run instead of
 //! those that did, and runs them on it. What a policy selects, when it is due, and how much has to go is
 //! decided by the code of real runs: the timetable, [`Pressure`](crate::Pressure), `PolicyProgress`, the
-//! rules of last use, and the planner. Only what those read is simulated ([`host`](self::host)), and only
+//! rules of last use, and the planner. Only what those read is simulated ([`host`]), and only
 //! what they write is counted here.
 //!
 //! Pure: no clock, no call.
