@@ -175,6 +175,9 @@ pub(crate) enum CommandError {
     },
 }
 
+/// The hint for what only a daemon's user can read.
+const USE_DAEMON: &str = "if a daemon runs here, use --host unix:///run/reclaim/reclaim.sock";
+
 impl CommandError {
     /// Prints the error with its causes and a hint where there is one.
     pub(crate) fn report(&self) -> Exit {
@@ -258,9 +261,7 @@ impl CommandError {
                 "build it with `--features otel`, or use a package that `cargo xtask dist` makes"
                     .to_owned(),
             ),
-            Self::Timeline { .. } => Some(
-                "if a daemon runs here, use --host unix:///run/reclaim/reclaim.sock".to_owned(),
-            ),
+            Self::Timeline { .. } => Some(USE_DAEMON.to_owned()),
             Self::TooManyPlans(_) => {
                 Some("use --force, which does not ask, or --namespace".to_owned())
             }
