@@ -30,8 +30,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use reclaim_engine::Grace;
 use reclaim_testkit::fault::FaultProxy;
 use reclaim_testkit::{
@@ -82,7 +83,7 @@ struct Sample {
 
 /// A created container: when its image was resolved, and what the keys of its snapshots begin with.
 struct Created {
-    resolved: SystemTime,
+    resolved: Timestamp,
     key: String,
 }
 
@@ -183,7 +184,7 @@ async fn measured(
                     let trace = trace.expect("containerd tells of each snapshot");
                     let creation = trace.duration_since(created.resolved);
                     samples.push(Sample {
-                        creation: creation.expect("resolved before"),
+                        creation: creation.try_into().expect("resolved before"),
                         change,
                     });
                 }
@@ -299,7 +300,7 @@ impl Creator {
             Self::Cri {
                 cri, pods, images, ..
             } => {
-                let resolved = SystemTime::now();
+                let resolved = Timestamp::now();
                 let (pod, image) = (&pods[worker], &images[worker]);
                 let key = cri.create_container(pod, id, image).await;
                 let key = key.expect("the plugin creates it");
@@ -340,7 +341,7 @@ async fn slowest_change(namespace: &NamespaceClient, id: &str) -> Duration {
 }
 
 /// Returns when the first request came that names an image.
-fn resolved(proxy: &FaultProxy, earlier: usize, name: &str) -> SystemTime {
+fn resolved(proxy: &FaultProxy, earlier: usize, name: &str) -> Timestamp {
     let time = proxy.first_time(earlier, |request| {
         request.method.starts_with("images.v1.Images/")
             && request.texts.iter().any(|text| text.contains(name))

@@ -192,7 +192,8 @@ impl LastUseIndex {
         let mut contents = file::read(directory)?;
         let time = contents.time.take();
         let saved = time.as_ref().map(MonotonicTime::now);
-        let index = Self::new(None, State::of(contents), clock, time);
+        let state = State::of(contents);
+        let index = Self::new(None, state, clock, time, Recorder::in_memory());
         let now = index.moment().monotonic;
         let age = saved.map_or(SignedDuration::MAX, |saved| now.duration_since(saved));
         if age > MAX_AGE {

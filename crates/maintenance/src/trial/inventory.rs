@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Blob, Child, Config, Container, ContainerSource, Digest, Document, DocumentKind, GcLabels,
-    GcRef, ImageRecord, Inventory, Namespace, NamespaceInventory, NamespaceProtection, Snapshot,
-    SnapshotId, SnapshotKind, SnapshotSizes, Sources, Target,
+    Blob, Child, Config, Container, ContainerSource, Digest, Document, DocumentKind, GcLabelSet,
+    GcLabels, GcRef, ImageRecord, Inventory, Namespace, NamespaceInventory, NamespaceProtection,
+    Snapshot, SnapshotId, SnapshotKind, SnapshotSizes, Sources, Target,
 };
 
 use super::host::{Present, TriedHost};
@@ -63,10 +63,10 @@ impl TriedHost<'_> {
             if let Some((_, bytes)) = own {
                 let sources = present.seen.sources.iter().map(String::as_str);
                 let blob = Blob {
-                    gc: GcLabels {
+                    gc: GcLabels::from(GcLabelSet {
                         refs: refs.into(),
-                        ..GcLabels::default()
-                    },
+                        ..GcLabelSet::default()
+                    }),
                     sources: Sources::of_repositories(sources),
                     ..blob(target, *bytes)
                 };

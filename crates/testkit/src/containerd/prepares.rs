@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use containerd_client::events::SnapshotPrepare;
 use containerd_client::services::v1::SubscribeRequest;
 use containerd_client::services::v1::events_client::EventsClient;
+use jiff::Timestamp;
 use prost::Message;
 use tokio::task::JoinHandle;
 
@@ -19,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// nothing tells when containerd has subscribed a client.
 #[derive(Debug)]
 pub struct Prepares {
-    times: Arc<Mutex<BTreeMap<String, SystemTime>>>,
+    times: Arc<Mutex<BTreeMap<String, Timestamp>>>,
     task: JoinHandle<()>,
 }
 
@@ -30,7 +31,7 @@ impl Containerd {
             filters: vec![r#"topic=="/snapshot/prepare""#.to_owned()],
         };
         let mut client = EventsClient::new(self.channel());
-        let times = Arc::<Mutex<BTreeMap<String, SystemTime>>>::default();
+        let times = Arc::<Mutex<BTreeMap<String, Timestamp>>>::default();
         let received = Arc::clone(&times);
         let task = tokio::spawn(async move {
             // containerd answers with the first event.
@@ -39,7 +40,8 @@ impl Containerd {
             };
             let mut stream = answer.into_inner();
             while let Ok(Some(envelope)) = stream.message().await {
-                let time = envelope.timestamp.map(SystemTime::try_from);
+                let time = envelope.timestamp;
+                let time = time.map(|it| Timestamp::new(it.seconds, it.nanos));
                 let event = envelope.event.map(|it| SnapshotPrepare::decode(&*it.value));
                 if let (Some(Ok(time)), Some(Ok(event))) = (time, event) {
                     let mut times = received.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +56,7 @@ impl Containerd {
 impl Prepares {
     /// Returns when the first snapshot with this prefix of its key was prepared, or `None` if no event
     /// tells so within `patience`.
-    pub async fn first(&self, prefix: &str, patience: Duration) -> Option<SystemTime> {
+    pub async fn first(&self, prefix: &str, patience: Duration) -> Option<Timestamp> {
         let looking = async {
             loop {
                 if let Some(time) = self.known(prefix) {
@@ -66,7 +68,7 @@ impl Prepares {
         tokio::time::timeout(patience, looking).await.ok()
     }
 
-    fn known(&self, prefix: &str) -> Option<SystemTime> {
+    fn known(&self, prefix: &str) -> Option<Timestamp> {
         let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         let after = times.range(prefix.to_owned()..);
         let matching = after.take_while(|(key, _)| key.starts_with(prefix));

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::SystemTime;
+
+use jiff::Timestamp;
 
 use super::act::{Act, Moment};
 use super::outage::{Outage, Request};
@@ -47,7 +48,7 @@ pub(super) struct Plan {
     faults: Vec<Fault>,
     outages: Vec<Outage>,
     calls: Vec<Call>,
-    requests: Vec<(SystemTime, Request)>,
+    requests: Vec<(Timestamp, Request)>,
     counts: BTreeMap<String, usize>,
     struck: usize,
     is_silent: bool,
@@ -68,12 +69,12 @@ impl Plan {
         let outage = outages.find(|outage| outage.matches(&request));
         let act = outage.map(|outage| outage.act.clone());
         self.struck += usize::from(act.is_some());
-        self.requests.push((SystemTime::now(), request));
+        self.requests.push((Timestamp::now(), request));
         act
     }
 
     /// Returns the requests so far, and when each came.
-    pub(super) fn requests(&self) -> &[(SystemTime, Request)] {
+    pub(super) fn requests(&self) -> &[(Timestamp, Request)] {
         &self.requests
     }
 

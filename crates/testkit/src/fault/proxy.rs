@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
+use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -95,7 +95,7 @@ impl FaultProxy {
         &self,
         skipped: usize,
         matches: impl Fn(&Request) -> bool,
-    ) -> Option<SystemTime> {
+    ) -> Option<Timestamp> {
         let plan = self.shared.plan();
         let mut requests = plan.requests().iter().skip(skipped);
         let found = requests.find(|(_, request)| matches(request));
