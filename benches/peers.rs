@@ -1,7 +1,8 @@
 //! The cost of removing all images, compared with other tools on the same images.
 //!
-//! - *reclaim*: the real binary, `image prune -a -f --grace 0s`, without the time of a grace
-//!   period.
+//! - *reclaim*: the real binary, `image prune -a -f`, with its grace period.
+//! - *ctr*: `ctr images prune --all` of the containerd under test, from 1.7 on. It removes the images that
+//!   containers use, too.
 //! - *one by one*: deletes each record synchronously, like nerdctl and crictl.
 //! - *floor*: deletes the records without a plan, a hold, a second look or a measurement, and then
 //!   collects once. No safe way is faster.
@@ -53,12 +54,19 @@ struct Cost {
 enum Pruner {
     Reclaim,
     Floor,
+    Ctr,
     OneByOne,
     Dockerd,
 }
 
 impl Pruner {
-    const ALL: [Self; 4] = [Self::Reclaim, Self::Floor, Self::OneByOne, Self::Dockerd];
+    const ALL: [Self; 5] = [
+        Self::Reclaim,
+        Self::Floor,
+        Self::Ctr,
+        Self::OneByOne,
+        Self::Dockerd,
+    ];
 
     fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|pruner| pruner.name() == name)
@@ -68,6 +76,7 @@ impl Pruner {
         match self {
             Self::Reclaim => "reclaim",
             Self::Floor => "floor",
+            Self::Ctr => "ctr",
             Self::OneByOne => "one by one",
             Self::Dockerd => "dockerd",
         }
@@ -108,12 +117,15 @@ async fn main() {
         let mut costs = vec![Vec::new(); pruners.len()];
         for _ in 0..runs {
             for (pruner, costs) in pruners.iter().zip(&mut costs) {
-                costs.push(cost(*pruner, images, others).await);
+                costs.extend(cost(*pruner, images, others).await);
             }
         }
-        let medians: Vec<Cost> = costs.into_iter().map(median).collect();
+        let medians: Vec<Option<Cost>> = costs.into_iter().map(median).collect();
+        let ours = medians[0].as_ref().expect("Reclaim prunes on each version");
         for (pruner, cost) in pruners.iter().zip(&medians) {
-            print(images, *pruner, cost, &medians[0]);
+            if let Some(cost) = cost {
+                print(images, *pruner, cost, ours);
+            }
         }
     }
     for images in images {
@@ -145,19 +157,24 @@ fn setting(name: &str, otherwise: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
 }
 
-/// Returns the run with the median time.
-fn median(mut costs: Vec<Cost>) -> Cost {
+/// Returns the run with the median time; `None` of no run.
+fn median(mut costs: Vec<Cost>) -> Option<Cost> {
     costs.sort_by_key(|cost| cost.took);
-    costs.swap_remove(costs.len() / 2)
+    let middle = costs.len() / 2;
+    (middle < costs.len()).then(|| costs.swap_remove(middle))
 }
 
-async fn cost(pruner: Pruner, images: u64, others: u64) -> Cost {
+/// Returns `None` if containerd comes without the pruner.
+async fn cost(pruner: Pruner, images: u64, others: u64) -> Option<Cost> {
     if pruner == Pruner::Dockerd {
         let dockerd = Dockerd::start().await;
         let prune = post_prune(dockerd.address());
-        return measured(dockerd.containerd(), "moby", images, others, prune).await;
+        return Some(measured(dockerd.containerd(), "moby", images, others, prune).await);
     }
     let containerd = Containerd::start().await;
+    if pruner == Pruner::Ctr && !containerd.version().at_least(1, 7) {
+        return None;
+    }
     let namespace = containerd.namespace("default");
     let counted = Cell::new(0);
     let prune = async {
@@ -170,6 +187,12 @@ async fn cost(pruner: Pruner, images: u64, others: u64) -> Cost {
                 }
                 namespace.collect().await.expect("containerd collects");
             }
+            Pruner::Ctr => {
+                let mut ctr = Command::from(containerd.ctr("default"));
+                let output = ctr.args(["images", "prune", "--all"]).output().await;
+                let output = output.expect("ctr comes with containerd");
+                assert!(output.status.success(), "{output:?}");
+            }
             Pruner::OneByOne | Pruner::Dockerd => {
                 for name in namespace.images().await.expect("containerd answers").keys() {
                     let deleted = namespace.delete_image(name, Deletion::Sync).await;
@@ -180,15 +203,15 @@ async fn cost(pruner: Pruner, images: u64, others: u64) -> Cost {
     };
     let cost = measured(&containerd, "default", images, others, prune).await;
     let calls = usize::try_from(images).expect("a number of images");
-    Cost {
+    Some(Cost {
         calls: Some(match pruner {
             Pruner::Reclaim => counted.get(),
             // The list, each image, and a lease made and deleted for the collection.
             Pruner::Floor => calls + 3,
-            Pruner::OneByOne | Pruner::Dockerd => calls + 1,
+            Pruner::Ctr | Pruner::OneByOne | Pruner::Dockerd => calls + 1,
         }),
         ..cost
-    }
+    })
 }
 
 /// Fills the store, prunes it, and reads a record of another namespace meanwhile.
@@ -220,6 +243,8 @@ async fn measured(
     }
     let took = began.elapsed();
     let pauses = pauses(containerd).split_off(before);
+    // ctr does not wait for the collection that it causes.
+    namespace.collect().await.expect("containerd collects");
     demand_empty(&namespace).await;
     Cost {
         took,
@@ -299,7 +324,7 @@ async fn logged(socket: &Path, level: &str) -> String {
         .arg(socket)
         .args(["--namespace", "default", "--log-level"])
         .arg(format!("reclaim_engine={level}"))
-        .args(["image", "prune", "-a", "-f", "--grace", "0s"])
+        .args(["image", "prune", "-a", "-f"])
         .output()
         .await
         .expect("the binary runs");

@@ -37,7 +37,11 @@ async fn says_why_an_address_cannot_be_used() {
 #[tokio::test]
 async fn bad_filters_are_usage_errors() {
     let filters = [
-        "reference=app",
+        "name=app",
+        "reference=",
+        "digest=xyz",
+        "larger-than=big",
+        "unused-for=never",
         "until=1d",
         "until",
         "dangling=false",
@@ -48,13 +52,17 @@ async fn bad_filters_are_usage_errors() {
         call("/nonexistent", "", &args).exits(2).stderr
     });
     assert_output_snapshot!(errors.concat(), @r#"
-    error: invalid filter 'reference'
-    hint: accepted filters are dangling, label, label!, until
+    error: invalid filter 'name'
+    hint: accepted filters are dangling, label, label!, until, digest, larger-than, reference, unused-for
+    error: filter `reference`: pattern is empty
+    error: filter `digest`: `xyz` is not the beginning of a digest; accepted are 1 to 64 hexadecimal digits, with or without `sha256:`
+    error: filter `larger-than`: size is not 0, or a number and B, kB, MB, GB, TB, PB, KiB, MiB, GiB, TiB or PiB, such as 20GB: `big`
+    error: filter `unused-for`: time: invalid duration "never"
     error: invalid value for 'until' filter: failed to parse value as time or duration: invalid seconds "1d": invalid syntax
     error: bad format of filter (expected name=value)
     error: invalid filter 'dangling=[false true]'
     error: invalid filter 'since'
-    hint: accepted filters are dangling, label, label!, until
+    hint: accepted filters are dangling, label, label!, until, digest, larger-than, reference, unused-for
     "#);
     call("/nonexistent", "", &["image", "prune", "--nonsense"]).exits(2);
     let output = call("/nonexistent", "", &["-n", "no/such", "image", "prune"]).exits(2);
@@ -74,7 +82,7 @@ async fn errors_about_bad_values_name_accepted_ones() {
         call("/nonexistent", "", &args).exits(2).stderr
     });
     assert_output_snapshot!(errors.concat(), @r#"
-    error: invalid value 'soon' for '--grace <DURATION>': duration is not one such as 90s, 10m or 1h30m, from 0s to 1m: `soon`
+    error: invalid value 'soon' for '--grace <DURATION>': it is not `auto`, and the duration is not one such as 90s, 10m or 1h30m, from 0s to 1m: `soon`
 
     For more information, try '--help'.
     error: invalid value '721h' for '--undo-window <DURATION>': duration is not one such as 90s, 10m or 1h30m, from 0s to 720h: `721h`

@@ -87,7 +87,7 @@ fn grace(text: &str) -> Result<Grace, String> {
     let fixed = duration_within(text, &(Duration::ZERO..=RunOptions::MAX_GRACE));
     fixed
         .map(Grace::Fixed)
-        .map_err(|problem| format!("neither `auto` nor a duration: {problem}"))
+        .map_err(|problem| format!("it is not `auto`, and the {problem}"))
 }
 
 /// Parses an undo window, written as for Go and docker.
