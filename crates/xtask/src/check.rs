@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::binaries::BuildScope;
+use crate::book;
 use crate::demo;
 use crate::deploy;
 use crate::failure::Failure;
@@ -31,6 +32,7 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<(), Failure> 
             Coverage::default()
         }
     };
+    build_book(workspace, &mut steps, extent)?;
     finish(workspace, &mut steps, &mut coverage)?;
     steps.print_times();
     coverage.print(workspace);
@@ -57,13 +59,17 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
         house::purity(workspace)?;
         house::leanness(workspace)
     })?;
+    steps.step("links of the documentation", || {
+        book::check_links(workspace)
+    })?;
     steps.step("clippy", || {
         // `--all-targets` does not include tests that only run by name.
         let of_cli = ["reclaim-cli", "--test", "docker", "--test", "projects"];
         let of_compose = ["reclaim-compose", "--test", "compose_itself"];
+        let of_kit = ["reclaim-testkit", "--test", "book"];
         let all = ["--workspace", "--all-targets"];
         let of = |named: &[&'static str]| [&["--package"], named].concat();
-        for targets in [all.to_vec(), of(&of_cli), of(&of_compose)] {
+        for targets in [all.to_vec(), of(&of_cli), of(&of_compose), of(&of_kit)] {
             let mut clippy = workspace.cargo(&["clippy", "--locked"]);
             clippy.args(targets).args(["--", "-D", "warnings"]);
             shell::show_and_run(&mut clippy)?;
@@ -107,6 +113,15 @@ fn test_all(workspace: &Workspace, steps: &mut Steps) -> Result<Coverage, Failur
         demo::check_pictures(workspace, &output)
     })?;
     Ok(coverage)
+}
+
+/// Builds the book of the documentation, and searches in it if there is a browser.
+fn build_book(workspace: &Workspace, steps: &mut Steps, extent: Extent) -> Result<(), Failure> {
+    let book = steps.step("the book", || book::build(workspace))?;
+    match extent {
+        Extent::All => steps.step("search in the book", || book::search(workspace, &book)),
+        Extent::Fast => Ok(()),
+    }
 }
 
 /// Runs the checks of both extents that take long on a new machine.

@@ -11,6 +11,7 @@
 
 mod bench;
 mod binaries;
+mod book;
 mod check;
 mod chroot;
 mod compose;
@@ -57,6 +58,7 @@ Tasks:
                            each step of a slim frees of 30 images; creators: how long clients take
                            from resolving an image to leaving a trace; rest: the memory of a daemon
                            at rest; build: what a release build takes
+  book                     Build the documentation as a book, and check its links
   deploy                   Check the files of deploy/ with the tools that use them
   dist [--check]           Build binaries and Debian packages, and the files of the image
   fresh [--fast]           Run the commands of the README in a clean Debian
@@ -103,6 +105,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
             println!("{}", docker_py::fetch(&Workspace::read()?)?.display());
             Ok(())
         }
+        ["book"] => book::run(&Workspace::read()?),
         ["deploy"] => deploy::run(&Workspace::read()?),
         ["dist", options @ ..] => dist::run(&Workspace::read()?, options),
         ["fresh"] => fresh::run(&Workspace::read()?, Extent::All),

@@ -55,6 +55,14 @@ pub(crate) const ABOUT: Tool = Tool {
     options: &["--features", "cli"],
 };
 
+/// Builds the book. Its licence, MPL-2.0, is that of a program which nothing here links.
+pub(crate) const MDBOOK: Tool = Tool {
+    name: "mdbook",
+    version: "0.5.4",
+    // Without the server, which brings half of its dependencies.
+    options: &["--debug", "--no-default-features", "--features", "search"],
+};
+
 /// Tests with mutated code.
 pub(crate) const MUTANTS: Tool = Tool {
     name: "cargo-mutants",
