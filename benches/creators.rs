@@ -319,8 +319,8 @@ async fn slowest_change(namespace: &NamespaceClient, id: &str) -> Duration {
     let created = namespace.create_lease(NewLease::new(&lease)).await;
     created.expect("the lease is new");
     let body = format!("journal of {id}");
-    let (held, labels) = (namespace.with_lease(&lease), Labels::new());
-    let written = held.write_blob(body.as_bytes(), &labels).await;
+    let (writer, labels) = (namespace.with_lease(&lease), Labels::new());
+    let written = writer.write_blob(body.as_bytes(), &labels).await;
     let journal = written.expect("the disk has room");
     let hold = began.elapsed();
     let unused = format!("docker.io/library/unused:{id}");

@@ -209,10 +209,10 @@ mod tests {
         let mut run = prune(&engine, options);
         let mut last_removal = Instant::now();
         while let Some(progress) = run.progress().await {
-            match progress {
-                Progress::Step { .. } => last_removal = Instant::now(),
-                Progress::LookingAgain => break,
-                _ => {}
+            if let Progress::Step { .. } = progress {
+                last_removal = Instant::now();
+            } else if progress == Progress::LookingAgain {
+                break;
             }
         }
         last_removal.elapsed()
