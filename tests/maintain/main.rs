@@ -15,6 +15,7 @@ mod late;
 mod mounts;
 mod once;
 mod parts;
+mod quiet;
 mod requested;
 #[path = "../e2e/rig.rs"]
 #[expect(dead_code, reason = "shared with others")]

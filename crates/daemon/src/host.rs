@@ -178,6 +178,7 @@ impl Host {
             cluster_lock: cluster_lock(config),
             kubelet_config: Some(config.kubelet_yaml.clone()),
             late: Arc::clone(&self.late),
+            quiet: Arc::default(),
             registries: if self.is_remote {
                 Registries::default()
             } else {

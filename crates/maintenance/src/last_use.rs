@@ -17,6 +17,7 @@ mod tests;
 mod watch;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -144,6 +145,26 @@ pub struct LastUseIndex {
     pub(crate) timeline: Recorder,
     /// Wakes the task that saves.
     changed: Notify,
+    stream: StreamChanges,
+}
+
+/// What the event stream has reported.
+#[derive(Debug, Default)]
+struct StreamChanges {
+    is_connected: AtomicBool,
+    /// Grows with each change, and with each connection, during which some may have been missed.
+    count: AtomicU64,
+}
+
+/// A connection to the event stream. When it is dropped, also by the end of the task that has it, the
+/// stream is not connected.
+#[derive(Debug)]
+struct Connection<'s>(&'s StreamChanges);
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        self.0.is_connected.store(false, Ordering::SeqCst);
+    }
 }
 
 impl LastUseIndex {
@@ -157,6 +178,31 @@ impl LastUseIndex {
     /// is set aside: every image then counts as used now.
     pub fn open(directory: &Path) -> Result<Self, IndexError> {
         Self::open_with(directory, HostClock::system())
+    }
+
+    /// Returns a number that grows with each event about images, containers or snapshots, and with each
+    /// connection; `None` while the event stream is not connected. Equal numbers mean that the stream was
+    /// connected in between, and that no event was received.
+    pub(crate) fn changes(&self) -> Option<u64> {
+        let is_connected = self.stream.is_connected.load(Ordering::SeqCst);
+        is_connected.then(|| self.stream.count.load(Ordering::SeqCst))
+    }
+
+    /// Reads the clocks of the host.
+    pub(crate) fn clock_reading(&self) -> ClockReading {
+        self.clock.read()
+    }
+
+    /// Notes that the event stream is connected, for as long as the value lives.
+    fn connected(&self) -> Connection<'_> {
+        self.note_change();
+        self.stream.is_connected.store(true, Ordering::SeqCst);
+        Connection(&self.stream)
+    }
+
+    /// Notes that the event stream reported a change.
+    fn note_change(&self) {
+        self.stream.count.fetch_add(1, Ordering::SeqCst);
     }
 
     /// As [`Self::open`], with these clocks.
@@ -239,6 +285,7 @@ impl LastUseIndex {
             clock,
             timeline,
             changed: Notify::new(),
+            stream: StreamChanges::default(),
         }
     }
 

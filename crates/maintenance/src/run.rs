@@ -21,8 +21,8 @@ use reclaim_engine::{
     Controls, Engine, Grace, RunError, RunOptions, blocking, no_progress, unless_cancelled,
 };
 use reclaim_model::{
-    Amount, Column, Filesystem, InhibitScope, Mode, Namespace, PolicyPart, Report, RuleImages,
-    chain,
+    Amount, Column, Filesystem, InhibitScope, LastUses, Mode, Namespace, PolicyPart, Report,
+    RuleImages, chain,
 };
 use reclaim_registry::Registries;
 use reclaim_store::Filesystems;
@@ -37,6 +37,7 @@ use crate::policy::Policy;
 use crate::policy_run::{Breakdown, PolicyOutcome, PolicyRun, ReleasedHold, Trigger};
 use crate::pressure::{Excess, Occupied, reduced};
 use crate::progress::{PolicyProgress, request};
+use crate::quiet::{Basis, QuietSteps, Step};
 use crate::registry_lookup::RegistryLookup;
 use measure::less;
 
@@ -58,6 +59,8 @@ pub struct Maintenance {
     pub kubelet_config: Option<PathBuf>,
     /// What policies freed and the filesystems do not show yet.
     pub late: Arc<LateRoom>,
+    /// The steps that had nothing to do. Each configuration begins with none.
+    pub quiet: Arc<QuietSteps>,
     /// The registries that policies with `ask_registry` ask.
     pub registries: Registries,
 }
@@ -131,9 +134,14 @@ impl Maintenance {
         namespace: &Namespace,
     ) -> RuleImages {
         let now = self.engine.store().now();
-        let (index, namespace) = (Arc::clone(&self.index), namespace.clone());
-        let uses = blocking(move || index.uses(&namespace)).await;
+        let uses = self.uses(namespace).await;
         policy.images(part, uses, now)
+    }
+
+    /// Returns the last uses of the images of a namespace.
+    async fn uses(&self, namespace: &Namespace) -> LastUses {
+        let (index, namespace) = (Arc::clone(&self.index), namespace.clone());
+        blocking(move || index.uses(&namespace)).await
     }
 
     /// Adds up content and snapshots of all namespaces; `None` if they cannot be read.
@@ -273,8 +281,31 @@ impl<'a> UnderWay<'a> {
         if self.stored.is_none() && !self.run.outstanding().is_empty() {
             self.stored = self.maintenance.stored().await;
         }
+        let step = Step {
+            policy: self.policy,
+            part,
+            namespace,
+        };
+        let (engine, index) = (&self.maintenance.engine, &self.maintenance.index);
+        // Before the step reads anything, so that what changes meanwhile is a difference.
+        let basis = if self.may_leave_out() {
+            let reading = async { Ok(Basis::read(engine, index, namespace).await) };
+            unless_cancelled::<_, RunError>(&self.cancel, reading).await?
+        } else {
+            None
+        };
+        let quiet = &self.maintenance.quiet;
+        if basis.as_ref().is_some_and(|now| quiet.is_quiet(step, now)) {
+            debug!(%namespace, %part, "nothing can have changed since the policy had nothing to do");
+            return Ok(());
+        }
+        let before = match basis {
+            Some(basis) => Some((basis, self.maintenance.uses(namespace).await)),
+            None => None,
+        };
         // Boxed, because the future of a prune is large.
         let report = Box::pin(self.prune(part, namespace)).await?;
+        self.maintenance.quiet.note(step, before, &report);
         let has_changes = report.has_changes();
         let is_news = has_changes || !report.refused.is_empty() || !report.failed.is_empty();
         // The reserve is checked before each prune: others may have removed something, too.
@@ -292,6 +323,14 @@ impl<'a> UnderWay<'a> {
             self.measure_after(freed, expected).await?;
         }
         Ok(())
+    }
+
+    /// Whether the result of an earlier step may count: no space is wanted, and the run was not requested.
+    fn may_leave_out(&self) -> bool {
+        self.policy.mode == Mode::Apply
+            && self.run.trigger == Trigger::Schedule
+            && self.run.wanted.is_empty()
+            && self.run.outstanding().is_empty()
     }
 
     /// Frees space without removing an image.

@@ -139,6 +139,7 @@ impl Node {
             kubelet_config: None,
             registries: reclaim_maintenance::Registries::default(),
             late: Arc::default(),
+            quiet: Arc::default(),
         };
         Self {
             maintenance,

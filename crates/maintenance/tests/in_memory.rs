@@ -85,6 +85,7 @@ async fn run(is_pulled: bool, is_leap: bool) -> PolicyRun {
         cluster_lock: None,
         kubelet_config: None,
         late: Arc::default(),
+        quiet: Arc::default(),
         registries: Registries::default(),
     };
     let mut policy = Policy::of_name("p".parse().expect("a name"));

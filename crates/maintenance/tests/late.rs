@@ -114,6 +114,7 @@ impl Host {
                 kubelet_config: None,
                 registries: reclaim_maintenance::Registries::default(),
                 late: Arc::default(),
+                quiet: Arc::default(),
             },
             policy,
         }

@@ -74,6 +74,7 @@ async fn run(registry: &Registry, images: usize, change: impl FnOnce(&mut Policy
         engine: Arc::new(Engine::new(store)),
         index: Arc::new(LastUseIndex::in_memory()),
         late: Arc::default(),
+        quiet: Arc::default(),
         headroom: None,
         cluster_lock: None,
         kubelet_config: None,

@@ -120,6 +120,7 @@ impl Host {
                 cluster_lock: None,
                 kubelet_config: None,
                 late: Arc::default(),
+                quiet: Arc::default(),
                 registries: Registries::default(),
             },
             containers: BTreeMap::new(),

@@ -155,7 +155,9 @@ impl LastUseIndex {
                 Ok(events) => {
                     (wait, is_logged) = (FIRST_WAIT, false);
                     observer.event_stream(true);
+                    let connection = self.connected();
                     let Err(error) = self.follow_stream(engine, events, observer).await;
+                    drop(connection);
                     error
                 }
                 Err(error) => error,
@@ -191,7 +193,12 @@ impl LastUseIndex {
             tokio::select! {
                 () = sleep_until(scans.next) => scans.scan(engine, self, observer).await,
                 event = events.next() => {
-                    let event = completed(engine, event?).await;
+                    let event = event?;
+                    // The start and end of a process only make the use of its image younger.
+                    if !matches!(event.kind, UseEventKind::Task { .. }) {
+                        self.note_change();
+                    }
+                    let event = completed(engine, event).await;
                     // The index may be locked by a large scan or save.
                     let index = Arc::clone(self);
                     let recorded = blocking(move || index.record_event(&event)).await;

@@ -70,6 +70,7 @@ impl Daemon {
                 cluster_lock: None,
                 kubelet_config: None,
                 late: Arc::clone(&host.late),
+                quiet: Arc::default(),
                 registries: Registries::default(),
             },
             policies: host.policies.clone(),
