@@ -5,7 +5,7 @@ use std::{env, fs};
 
 use prost::Message;
 
-const ROOT: &str = "../../proto";
+const ROOT: &str = "proto";
 const FILES: [&str; 4] = [
     "reclaim/v1/types.proto",
     "reclaim/v1/prune.proto",

@@ -1,26 +1,6 @@
-//! Prunes unused container images from containerd, for programs that embed it.
+#![doc = include_str!("../README.md")]
 //!
-//! ```no_run
-//! use std::sync::Arc;
-//!
-//! use reclaim_engine::{CancellationToken, Engine, PruneRequest, RunOptions};
-//!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let engine = Arc::new(Engine::connect("/run/containerd/containerd.sock").await?);
-//! let request = PruneRequest::unused("default".parse()?);
-//! let stop = CancellationToken::new();
-//!
-//! let mut run = engine.start(request, None, RunOptions::default(), &stop);
-//! while let Some(progress) = run.progress().await {
-//!     println!("{progress:?}");
-//! }
-//! let report = run.await?;
-//! for image in &report.removed {
-//!     println!("removed {}", image.name);
-//! }
-//! # Ok(())
-//! # }
-//! ```
+//! # Runs
 //!
 //! [`Engine::start`] returns a [`RunHandle`]. Its [`progress`](RunHandle::progress) ends with the run,
 //! [`cancel`](RunHandle::cancel) stops the run, and awaiting the handle returns the

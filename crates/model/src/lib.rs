@@ -1,7 +1,8 @@
-//! The nouns of Reclaim: inventory, request, plan and report.
+#![doc = include_str!("../README.md")]
 //!
-//! No I/O, no async, no clock: functions that need the time take it as an argument. Everything
-//! here can be built by hand in a test.
+//! # Time
+//!
+//! Functions that need the time take it as an argument. Every value can be built by hand in a test.
 
 mod answer;
 mod audit;

@@ -1,9 +1,4 @@
-//! Reads manifests, indexes and configs: from their bytes to the blobs that they name.
-//!
-//! The caller passes the bytes of a blob and its digest; this crate checks the digest and returns
-//! the document and the blobs that it names. It does no I/O, reads no clock and trusts nothing: an
-//! attacker may have written every byte so that an image in use looks unused, or the process runs
-//! out of memory.
+#![doc = include_str!("../README.md")]
 //!
 //! # What it decides
 //!

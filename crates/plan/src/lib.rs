@@ -1,9 +1,10 @@
-//! Decides which image records to remove, and says why for every one.
+#![doc = include_str!("../README.md")]
 //!
-//! This crate is the planner. It takes what was seen ([`Inventory`]) and what is wanted
-//! ([`ResolvedRequest`]) and returns a [`Decision`]. It reads no clock, makes no call and starts
-//! no task, so the same arguments give the same decision, byte for byte, in whatever order the
-//! store listed its things.
+//! # Input and output
+//!
+//! The planner takes what was seen ([`Inventory`]) and what is requested ([`ResolvedRequest`]) and
+//! returns a [`Decision`]. The same arguments give the same decision, byte for byte, in whatever order
+//! the store listed its objects.
 //!
 //! # How a record survives
 //!

@@ -1,7 +1,9 @@
-//! The client of containerd: it takes the inventory, makes single changes, and measures.
+#![doc = include_str!("../README.md")]
 //!
-//! Only this crate sees containerd's API. It returns the types of [`reclaim_model`], and makes
-//! single, checked changes; it decides nothing.
+//! # Types
+//!
+//! containerd's own types stay inside this crate: its functions take and return those of
+//! [`reclaim_model`].
 
 mod calls;
 mod client;

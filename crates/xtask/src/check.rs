@@ -9,6 +9,7 @@ use crate::deploy;
 use crate::failure::Failure;
 use crate::house;
 use crate::machine::{self, BTRFS, BUSYBOX, CHROMIUM, CONTAINERD, GDU, NCDU, PIP, PROTOC, TMUX};
+use crate::publish;
 use crate::shell;
 use crate::steps::Steps;
 use crate::suites::{self, Coverage, Extent};
@@ -81,7 +82,8 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
         let mut doc = workspace.cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
         doc.arg("--document-private-items");
         shell::show_and_run(doc.env("RUSTDOCFLAGS", "-D warnings"))
-    })
+    })?;
+    steps.step("crates to publish", || publish::check(workspace))
 }
 
 /// The packages with code for builds without a feature. Tests of the whole workspace have all features,

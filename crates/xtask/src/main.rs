@@ -27,6 +27,7 @@ mod fresh;
 mod house;
 mod machine;
 mod mutants;
+mod publish;
 mod python;
 mod shell;
 mod steps;
@@ -60,6 +61,7 @@ Tasks:
                            at rest; build: what a release build takes
   book                     Build the documentation as a book, and check its links
   deploy                   Check the files of deploy/ with the tools that use them
+  package                  Check the crates that can be published, by what their archives contain
   dist [--check]           Build binaries and Debian packages, and the files of the image
   fresh [--fast]           Run the commands of the README in a clean Debian
   pictures                 Draw the pictures of the README from the demo
@@ -107,6 +109,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         }
         ["book"] => book::run(&Workspace::read()?),
         ["deploy"] => deploy::run(&Workspace::read()?),
+        ["package"] => publish::check(&Workspace::read()?),
         ["dist", options @ ..] => dist::run(&Workspace::read()?, options),
         ["fresh"] => fresh::run(&Workspace::read()?, Extent::All),
         ["fresh", "--fast"] => fresh::run(&Workspace::read()?, Extent::Fast),

@@ -21,7 +21,10 @@ pub(crate) struct Workspace {
 #[derive(Debug)]
 pub(crate) struct Package {
     pub(crate) name: String,
+    pub(crate) version: String,
     pub(crate) manifest: PathBuf,
+    /// Whether its manifest allows it to be published.
+    pub(crate) is_published: bool,
     /// The packages of the workspace that it depends on.
     pub(crate) dependencies: BTreeSet<String>,
     /// The packages of the workspace that only its tests, examples and benches depend on.
@@ -143,7 +146,12 @@ impl Package {
         let without_containerd = &package["metadata"]["reclaim"]["without-containerd"];
         Some(Self {
             name: package["name"].as_str()?.to_owned(),
+            version: package["version"].as_str()?.to_owned(),
             manifest: package["manifest_path"].as_str()?.into(),
+            // A list of registries; null is any.
+            is_published: package["publish"]
+                .as_array()
+                .is_none_or(|to| !to.is_empty()),
             dependencies,
             dev_dependencies,
             has_benches: kinds.any(|kind| kind == "bench"),
