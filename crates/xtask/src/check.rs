@@ -65,7 +65,15 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
     })?;
     steps.step("clippy", || {
         // `--all-targets` does not include tests that only run by name.
-        let of_cli = ["reclaim-cli", "--test", "docker", "--test", "projects"];
+        let of_cli = [
+            "reclaim-cli",
+            "--test",
+            "clients",
+            "--test",
+            "docker",
+            "--test",
+            "projects",
+        ];
         let of_compose = ["reclaim-compose", "--test", "compose_itself"];
         let of_kit = ["reclaim-testkit", "--test", "book"];
         let all = ["--workspace", "--all-targets"];

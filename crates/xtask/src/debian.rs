@@ -24,7 +24,7 @@ pub(crate) struct Suite {
 }
 
 /// Debian 13, with the last 1.x of containerd.
-const TRIXIE: Suite = Suite { name: "trixie" };
+pub(crate) const TRIXIE: Suite = Suite { name: "trixie" };
 
 /// Debian unstable, with a 2.x.
 pub(crate) const SID: Suite = Suite { name: "sid" };
@@ -195,6 +195,33 @@ pub(crate) fn fetch(
         upstream_version(&packaged).unwrap_or(packaged)
     };
     Ok(Daemon { version, path })
+}
+
+/// Fetches those packages of a suite that are missing. Returns the directory into which all packages of
+/// the suite are unpacked.
+pub(crate) fn fetch_missing(
+    workspace: &Workspace,
+    suite: &Suite,
+    packages: &[&str],
+) -> Result<PathBuf, Failure> {
+    let directory = workspace.target.join("debian").join(suite.name);
+    let root = directory.join("root");
+    // Written last, so that it exists only if the package is complete.
+    let stamp = |package: &str| directory.join(format!("{package}.version"));
+    let is_missing = |package: &&&str| !stamp(package).exists();
+    let missing: Vec<&&str> = packages.iter().filter(is_missing).collect();
+    if missing.is_empty() {
+        return Ok(root);
+    }
+    let apt = Apt::set_up(&directory, suite.name)?;
+    for package in missing {
+        let newest = apt.newest(package)?;
+        println!("Fetching {package} {newest} from {}", suite.name);
+        apt.unpack(package, &newest, &root)?;
+        let stamp = stamp(package);
+        fs::write(&stamp, newest).map_err(|error| Failure::file("write", &stamp, &error))?;
+    }
+    Ok(root)
 }
 
 /// Returns the installed containerd.

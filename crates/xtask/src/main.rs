@@ -24,6 +24,7 @@ mod docker_py;
 mod exact;
 mod failure;
 mod fresh;
+mod grpc;
 mod house;
 mod machine;
 mod mutants;
@@ -55,6 +56,7 @@ Tasks:
   dockerd [--refresh]      Fetch a dockerd, a docker command and a registry to test against
   compose                  Fetch Compose binaries to test against
   docker-py                Fetch Docker's Python library to test against
+  grpc                     Fetch generators of gRPC for Python and Go to test against
   bench [WHAT]             Measure planning, or peers: a whole prune and those of others; slim: what
                            each step of a slim frees of 30 images; creators: how long clients take
                            from resolving an image to leaving a trace; rest: the memory of a daemon
@@ -108,6 +110,11 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
             Ok(())
         }
         ["book"] => book::run(&Workspace::read()?),
+        ["grpc"] => {
+            let tools = grpc::fetch(&Workspace::read()?)?;
+            println!("{}\n{}", tools.python.display(), tools.go.display());
+            Ok(())
+        }
         ["deploy"] => deploy::run(&Workspace::read()?),
         ["package"] => publish::check(&Workspace::read()?),
         ["dist", options @ ..] => dist::run(&Workspace::read()?, options),

@@ -9,6 +9,7 @@ use crate::debian::{
 };
 use crate::docker_py;
 use crate::failure::Failure;
+use crate::grpc;
 use crate::shell;
 use crate::steps::Steps;
 use crate::workspace::Workspace;
@@ -24,6 +25,10 @@ const BUILDX_VARIABLE: &str = "RECLAIM_TEST_BUILDX";
 const DOCKER_PY_VARIABLE: &str = "RECLAIM_TEST_DOCKER_PY";
 const COMPOSE_VARIABLE: &str = "RECLAIM_TEST_COMPOSE";
 const REGISTRY_VARIABLE: &str = "RECLAIM_TEST_REGISTRY";
+
+/// The variables with the directories of gRPC's tools for the tests.
+const GRPC_PYTHON_VARIABLE: &str = "RECLAIM_TEST_GRPC_PYTHON";
+const GRPC_GO_VARIABLE: &str = "RECLAIM_TEST_GRPC_GO";
 
 /// The extent of the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +88,7 @@ pub(crate) fn run_all(workspace: &Workspace, steps: &mut Steps) -> Result<Covera
     compare_with_docker(workspace, steps, &mut coverage)?;
     compare_with_compose(workspace, steps, &mut coverage)?;
     ask_a_registry(workspace, steps, &mut coverage)?;
+    run_clients(workspace, steps, &mut coverage)?;
     Ok(coverage)
 }
 
@@ -190,6 +196,27 @@ fn ask_a_registry(
     })?;
     coverage.tested.push(registry);
     Ok(())
+}
+
+/// Runs clients of the gRPC API in other languages.
+fn run_clients(
+    workspace: &Workspace,
+    steps: &mut Steps,
+    coverage: &mut Coverage,
+) -> Result<(), Failure> {
+    let fetched = steps.step("fetch gRPC for Python and Go", || {
+        Ok(grpc::fetch(workspace))
+    });
+    let tools = match fetched? {
+        Ok(tools) => tools,
+        Err(failure) => return coverage.miss("gRPC clients in Python and Go", failure),
+    };
+    steps.step("clients in Python and Go", || {
+        let mut clients = runner(workspace);
+        clients.args(["--package", "reclaim-cli", "--test", "clients"]);
+        clients.env(GRPC_PYTHON_VARIABLE, &tools.python);
+        shell::show_and_run(clients.env(GRPC_GO_VARIABLE, &tools.go))
+    })
 }
 
 fn title(containerd: &Daemon) -> String {
