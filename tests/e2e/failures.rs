@@ -56,7 +56,7 @@ async fn bad_filters_are_usage_errors() {
     hint: accepted filters are dangling, label, label!, until, digest, larger-than, reference, unused-for
     error: filter `reference`: pattern is empty
     error: filter `digest`: `xyz` is not the beginning of a digest; accepted are 1 to 64 hexadecimal digits, with or without `sha256:`
-    error: filter `larger-than`: size is not 0, or a number and B, kB, MB, GB, TB, PB, KiB, MiB, GiB, TiB or PiB, such as 20GB: `big`
+    error: filter `larger-than`: size is not 0, or a number and B, kB, MB, GB, TB, PB, KiB, MiB, GiB, TiB or PiB, such as SIZE: `big`
     error: filter `unused-for`: time: invalid duration "never"
     error: invalid value for 'until' filter: failed to parse value as time or duration: invalid seconds "1d": invalid syntax
     error: bad format of filter (expected name=value)
