@@ -77,8 +77,8 @@ enum Creator {
 struct Sample {
     /// From the name to the trace.
     creation: Duration,
-    /// The slower of the two changes of a run just before: writing a hold, and deleting one record.
-    change: Duration,
+    /// How long the changes of a run took just before: writing a hold, and deleting one record.
+    changes: Duration,
 }
 
 /// A created container: when its image was resolved, and what the keys of its snapshots begin with.
@@ -114,14 +114,14 @@ async fn main() {
 fn print(name: &str, load: &str, samples: &[Sample]) {
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     let later_than = |grace: Grace| {
-        let late = |it: &&Sample| it.creation > grace.after(it.change);
+        let late = |it: &&Sample| it.creation > grace.after(it.changes);
         let late = u32::try_from(samples.iter().filter(late).count());
         let all = u32::try_from(samples.len());
         let count = |it: Result<u32, _>| f64::from(it.expect("a number of samples"));
         1000.0 * count(late) / count(all)
     };
     let creation = quantiles(samples.iter().map(|it| ms(it.creation)).collect());
-    let grace = |it: &Sample| ms(Grace::Adapted.after(it.change));
+    let grace = |it: &Sample| ms(Grace::Adapted.after(it.changes));
     let grace = quantiles(samples.iter().map(grace).collect());
     println!(
         "{name:8}  {load:4}  {:7}  {:7.1}  {:7.1}  {:8.1}  {:7.1}  {:8.0}  {:8.0}  {:8.1}  {:6.1}",
@@ -172,7 +172,7 @@ async fn measured(
                     break;
                 }
                 let id = format!("c-{workers}-{worker}-{number}-x");
-                let change = slowest_change(&creator.other_namespace(), &id).await;
+                let changes = changes(&creator.other_namespace(), &id).await;
                 let created = creator.create(worker, &id).await;
                 let patience = if is_counted {
                     PATIENCE
@@ -185,7 +185,7 @@ async fn measured(
                     let creation = trace.duration_since(created.resolved);
                     samples.push(Sample {
                         creation: creation.try_into().expect("resolved before"),
-                        change,
+                        changes,
                     });
                 }
             }
@@ -312,8 +312,8 @@ impl Creator {
 }
 
 /// Makes the changes of a run that removes one image: a lease, a blob under it, and the deletion of a
-/// record. Returns the slower of the hold and the deletion.
-async fn slowest_change(namespace: &NamespaceClient, id: &str) -> Duration {
+/// record. Returns how long the hold and the deletion took together.
+async fn changes(namespace: &NamespaceClient, id: &str) -> Duration {
     let lease = format!("hold-{id}");
     let began = Instant::now();
     let created = namespace.create_lease(NewLease::new(&lease)).await;
@@ -337,7 +337,7 @@ async fn slowest_change(namespace: &NamespaceClient, id: &str) -> Duration {
     let deletion = began.elapsed();
     let deleted = namespace.delete_lease(&lease, Deletion::Async).await;
     deleted.expect("the lease exists");
-    hold.max(deletion)
+    hold + deletion
 }
 
 /// Returns when the first request came that names an image.

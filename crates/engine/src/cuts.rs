@@ -177,8 +177,7 @@ impl Engine {
         let calls = labels.labels.iter().map(|labels| {
             let removing = async move {
                 keep_pace(run, pace.as_ref()).await;
-                let removing = self.remove_labels(run, labels, patience);
-                let removed = run.slowest.of(removing).await;
+                let removed = self.remove_labels(run, labels, patience).await;
                 self.heartbeat.beat();
                 removed
             };

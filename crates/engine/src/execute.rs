@@ -170,7 +170,7 @@ impl Engine {
             return Ok(None);
         }
         let writing = Hold::write(&self.store, namespace, run.id, changes);
-        match run.slowest.of(writing).await {
+        match run.hold_time.of(writing).await {
             Ok(journals) => Ok(Some(journals)),
             Err(error) if error.is_out_of_space() => {
                 let error = chain(&error);
@@ -322,13 +322,18 @@ impl Engine {
         labels: CutLabels,
         report: &mut Report,
     ) -> Removals {
+        let began = Instant::now();
+        let count = plan.steps.len() + plan.cuts.len();
         let outcomes = self.remove_all(run, plan).await;
         on_both(plan, report, |plan, report| record(report, plan, outcomes)).await;
         let cut = self.cut_all(run, labels, report).await;
         let last_removal = Instant::now();
+        let each_took =
+            last_removal.duration_since(began) / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
         let gone = on_both(plan, report, |plan, report| possibly_removed(plan, report)).await;
         let is_any = !gone.is_empty() || !cut.is_empty();
-        let grace = run.options.grace.after(run.slowest.took());
+        let changes = run.hold_time.took() + each_took;
+        let grace = run.options.grace.after(changes);
         let grace = grace::wait_until(last_removal + grace, run.cancel);
         Removals {
             is_settled: !is_any || self.heartbeat.while_waiting(grace).await,

@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Grace {
-    /// As long as creators of containers take on this host now: [`CHANGES`](Self::CHANGES) times the
-    /// slowest change that the run itself has made, within [`SHORTEST`](Self::SHORTEST) and
-    /// [`LONG`](Self::LONG). For runs that somebody waits for.
+    /// As long as creators of containers take on this host now: [`CHANGES`](Self::CHANGES) times what the
+    /// run's own changes took, within [`SHORTEST`](Self::SHORTEST) and [`LONG`](Self::LONG). For runs that
+    /// somebody waits for.
     #[default]
     Adapted,
     /// Always so long.
@@ -34,9 +34,9 @@ impl Grace {
     /// The shortest that an adapted grace period gets. docs/benchmarks.md has what it follows from.
     pub const SHORTEST: Duration = Duration::from_millis(100);
 
-    /// How many times the slowest change of the run an adapted grace period lasts. A creator makes about
-    /// as many calls one after the other from resolving a name to preparing a snapshot.
-    pub const CHANGES: u32 = 10;
+    /// How many times as long as a hold and one removal an adapted grace period lasts. A creator makes
+    /// about as many calls one after the other from resolving a name to preparing a snapshot.
+    pub const CHANGES: u32 = 15;
 
     /// Returns how long it may get.
     pub fn longest(self) -> Duration {
@@ -46,11 +46,11 @@ impl Grace {
         }
     }
 
-    /// Returns how long it is after a run whose slowest change took this long.
-    pub fn after(self, slowest: Duration) -> Duration {
+    /// Returns how long it is if writing the hold and one removal took this long together.
+    pub fn after(self, changes: Duration) -> Duration {
         match self {
             Self::Adapted => {
-                (slowest.saturating_mul(Self::CHANGES)).clamp(Self::SHORTEST, Self::LONG)
+                (changes.saturating_mul(Self::CHANGES)).clamp(Self::SHORTEST, Self::LONG)
             }
             Self::Fixed(grace) => grace,
         }
@@ -91,18 +91,18 @@ impl From<Grace> for String {
     }
 }
 
-/// The slowest of the changes that a run has made so far.
+/// How long a run took to write its hold; the longest of several.
 #[derive(Debug, Default)]
-pub(crate) struct SlowestChange(AtomicU64);
+pub(crate) struct HoldTime(AtomicU64);
 
-impl SlowestChange {
-    /// Waits for a change, and notes how long it took.
-    pub(crate) async fn of<T>(&self, change: impl Future<Output = T>) -> T {
+impl HoldTime {
+    /// Waits for the hold, and notes how long it took.
+    pub(crate) async fn of<T>(&self, writing: impl Future<Output = T>) -> T {
         let began = Instant::now();
-        let done = change.await;
+        let written = writing.await;
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.0.fetch_max(took, Ordering::Relaxed);
-        done
+        written
     }
 
     pub(crate) fn took(&self) -> Duration {
@@ -144,18 +144,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_slowest_change_sets_an_adapted_grace_period() {
-        let slowest = SlowestChange::default();
-        let after = |slowest: &SlowestChange| Grace::Adapted.after(slowest.took());
-        assert_eq!(after(&slowest), Grace::SHORTEST);
-        for (ms, expected) in [(5, 100), (40, 400), (20, 400), (99, 990), (3000, 1000)] {
-            let change = tokio::time::sleep(Duration::from_millis(ms));
-            slowest.of(change).await;
-            assert_eq!(after(&slowest), Duration::from_millis(expected), "{ms}");
+    async fn the_slowest_hold_sets_an_adapted_grace_period() {
+        let hold = HoldTime::default();
+        let after = |hold: &HoldTime| Grace::Adapted.after(hold.took());
+        assert_eq!(after(&hold), Grace::SHORTEST);
+        for (ms, expected) in [(5, 100), (40, 600), (20, 600), (60, 900), (3000, 1000)] {
+            let writing = tokio::time::sleep(Duration::from_millis(ms));
+            hold.of(writing).await;
+            assert_eq!(after(&hold), Duration::from_millis(expected), "{ms}");
             let fixed = Grace::Fixed(Duration::from_secs(7));
-            assert_eq!(fixed.after(slowest.took()), fixed.longest());
+            assert_eq!(fixed.after(hold.took()), fixed.longest());
         }
-        assert_eq!(Grace::Adapted.longest(), after(&slowest));
+        assert_eq!(Grace::Adapted.longest(), after(&hold));
     }
 
     #[test]

@@ -220,7 +220,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_adapted_grace_period_is_long_where_containerd_is_slow() {
-        for (removal, expected) in [(0, 100), (30, 300), (2000, 1000)] {
+        for (removal, expected) in [(0, 100), (30, 225), (2000, 1000)] {
             let [removal, expected] = [removal, expected].map(Duration::from_millis);
             assert_eq!(
                 waits(Grace::Adapted, removal).await,

@@ -25,7 +25,7 @@ use crate::confirm::{Restricted, restrict};
 use crate::controls::Controls;
 use crate::engine::Engine;
 use crate::error::RunError;
-use crate::grace::SlowestChange;
+use crate::grace::HoldTime;
 use crate::hold::Hold;
 use crate::host_guard;
 use crate::measure::Measuring;
@@ -76,7 +76,7 @@ impl Engine {
             measuring: Measuring::of_run(request, confirmed.is_some()),
             expires: Timestamp::MAX,
             patience: &Patience::to_end(self.patience, cancel),
-            slowest: &SlowestChange::default(),
+            hold_time: &HoldTime::default(),
         };
         let span = info_span!("image_prune", run = %id, namespace = %request.namespace);
         let began = Instant::now();

@@ -113,7 +113,6 @@ impl Engine {
                 }
                 let span = info_span!("remove_image", name = %step.image.name);
                 let removing = self.remove(&plan.namespace, step, patience, reading);
-                let removing = run.slowest.of(removing);
                 (index, removing.instrument(span).await)
             };
             removing.boxed()

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audited;
 use crate::controls::{ProgressSink, RunOptions};
-use crate::grace::SlowestChange;
+use crate::grace::HoldTime;
 use crate::kubernetes::RestrictedImages;
 use crate::measure::Measuring;
 use crate::outcomes::CutOutcomes;
@@ -33,8 +33,8 @@ pub(crate) struct Run<'a> {
     pub(crate) expires: Timestamp,
     /// The retry budget of the steps after the first removal.
     pub(crate) patience: &'a Patience,
-    /// The slowest of its changes, from which an adapted grace period follows.
-    pub(crate) slowest: &'a SlowestChange,
+    /// How long its hold took, from which an adapted grace period follows.
+    pub(crate) hold_time: &'a HoldTime,
 }
 
 impl Run<'_> {
@@ -123,7 +123,7 @@ mod tests {
             measuring: Measuring::First,
             expires,
             patience: &Patience::default(),
-            slowest: &SlowestChange::default(),
+            hold_time: &HoldTime::default(),
         };
         let last = expires - (SignedDuration::from_secs(90) + FINAL_STEPS);
         assert_eq!(run.stop(last), None);
