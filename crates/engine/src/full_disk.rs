@@ -198,7 +198,8 @@ impl Engine {
                 }
                 let changes = Changes::new(&rest, &labels, execution.restricted);
                 let run = execution.run.id;
-                match Hold::write(&self.store, &plan.namespace, run, changes).await {
+                let writing = Hold::write(&self.store, &plan.namespace, run, changes);
+                match execution.run.hold_time.of(writing).await {
                     Ok(journals) => {
                         warn_of_batches(execution.report, &batches);
                         info!(steps = rest.steps.len(), "there is room for the rest");
@@ -259,10 +260,9 @@ impl Engine {
             let blobs = journal::write(run, namespace, changes).await;
             let hold = BatchHold::new(run, changes, blobs, batches.tries, is_small);
             batches.tries += 1;
-            match hold
-                .write(&self.store, namespace, execution.run.expires)
-                .await
-            {
+            let writing = hold.write(&self.store, namespace, execution.run.expires);
+            let written = execution.run.hold_time.of(writing).await;
+            match written {
                 Ok(()) => break (hold, batch, labels),
                 Err(error) if error.is_out_of_space() && batches.size > 1 => batches.size /= 2,
                 Err(error) => return BatchResult::NoHold(error),

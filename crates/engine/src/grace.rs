@@ -16,19 +16,19 @@ use tokio_util::sync::CancellationToken;
 #[serde(into = "String", try_from = "String")]
 pub enum Grace {
     /// As long as creators of containers take on this host now: [`CHANGES`](Self::CHANGES) times what the
-    /// run's own changes took, within [`SHORTEST`](Self::SHORTEST) and [`LONG`](Self::LONG). For runs that
-    /// somebody waits for.
+    /// run's own changes took, within [`SHORTEST`](Self::SHORTEST) and [`LONG`](Self::LONG). For runs from
+    /// a command or an API.
     #[default]
     Adapted,
     /// Always so long.
     Fixed(Duration),
 }
 
-/// Writes `auto` for an adapted grace period.
+/// How an adapted grace period is written.
 const AUTO: &str = "auto";
 
 impl Grace {
-    /// The longest that an adapted grace period gets, and the grace period of runs that nobody waits for.
+    /// The longest that an adapted grace period gets, and the grace period of policies.
     pub const LONG: Duration = Duration::from_secs(1);
 
     /// The shortest that an adapted grace period gets. docs/benchmarks.md has what it follows from.

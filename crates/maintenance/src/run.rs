@@ -381,7 +381,7 @@ impl<'a> UnderWay<'a> {
             return Ok(preview.report);
         }
         let options = RunOptions {
-            // Nobody waits for it.
+            // No person waits for a policy.
             grace: Grace::Fixed(Grace::LONG),
             undo_window: self.progress().undo_window(),
             max_deletes_per_second: policy.max_deletes_per_second,

@@ -27,7 +27,7 @@ const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const MONTH: i64 = 30 * 24 * HOUR;
 
-/// How often a condition is checked that another task brings about, 10 ms apart.
+/// The maximum number of checks of a condition that another task fulfils, 10 ms apart.
 const CHECKS: u32 = 3000;
 
 /// A filesystem of 100 bytes.

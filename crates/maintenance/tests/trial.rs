@@ -56,7 +56,7 @@ impl Disk for OneDisk {
     }
 }
 
-/// A host whose hours pass when it is told.
+/// A host whose clock the test moves.
 struct Host {
     fake: Fake,
     rng: Rng,

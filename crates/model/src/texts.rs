@@ -12,7 +12,7 @@ use hashbrown::HashSet;
 pub struct Texts(HashSet<Arc<str>>);
 
 impl Texts {
-    /// Returns the stored text that equals `text`, and stores it if there is none.
+    /// Returns the stored text that equals `text`, and stores it if it is new.
     pub fn share(&mut self, text: &str) -> Arc<str> {
         Arc::clone(self.0.get_or_insert_with(text, |text| Arc::from(text)))
     }
